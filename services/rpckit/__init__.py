@@ -1,0 +1,1 @@
+"""Plumbing that every service shares: errors, servers, channels, settings, logs."""

@@ -1,0 +1,102 @@
+"""The one error type of the services, free of gRPC. `rpckit.status` puts it on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+DOMAIN = "gator.video"
+"""The `domain` of every google.rpc.ErrorInfo that the services send."""
+
+
+class Code(Enum):
+    """Status codes, a subset of google.rpc.Code, by what the caller can do about them."""
+
+    CANCELLED = 1
+    """The caller gave up. Nothing to do."""
+    INVALID_ARGUMENT = 3
+    """The request can never work. Change it."""
+    DEADLINE_EXCEEDED = 4
+    """Time ran out. Give more, or ask for less."""
+    NOT_FOUND = 5
+    """There is no such thing."""
+    RESOURCE_EXHAUSTED = 8
+    """Too much at the moment. Try again after `retry_after`."""
+    FAILED_PRECONDITION = 9
+    """The system is not in a state for it. Change the state, then try again."""
+    INTERNAL = 13
+    """A fault of the service."""
+    UNAVAILABLE = 14
+    """A service is away. Try again."""
+    DATA_LOSS = 15
+    """Bytes arrived other than they were sent."""
+
+
+class Reason(Enum):
+    """Why; the values of gator.type.v1.ErrorReason with the code that each one travels under."""
+
+    INVALID_ARGUMENT = Code.INVALID_ARGUMENT
+    MESSAGE_OUT_OF_ORDER = (Code.INVALID_ARGUMENT, "order")
+    FRAME_CORRUPT = Code.DATA_LOSS
+    NO_MODEL_AVAILABLE = Code.FAILED_PRECONDITION
+    GENERATION_FAILED = (Code.INTERNAL, "generation")
+    OVERLOADED = Code.RESOURCE_EXHAUSTED
+    DOWNSTREAM_UNAVAILABLE = Code.UNAVAILABLE
+    DEADLINE_EXCEEDED = Code.DEADLINE_EXCEEDED
+    ENCODING_FAILED = (Code.INTERNAL, "encoding")
+    INTERNAL = Code.INTERNAL
+    SHUTTING_DOWN = (Code.UNAVAILABLE, "shutdown")
+    STORAGE_FULL = (Code.RESOURCE_EXHAUSTED, "storage")
+    CANCELLED = Code.CANCELLED
+
+    @property
+    def code(self) -> Code:
+        """The status code under which an error with this reason travels."""
+        return self.value[0] if isinstance(self.value, tuple) else self.value
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """A field of a request and what is wrong with it."""
+
+    field: str
+    """Path of the field, such as `scenes[2].prompt`."""
+    description: str
+    """What is wrong and what would be right, in one sentence."""
+
+
+class GatorError(Exception):
+    """An error that a caller is told about: a reason, a sentence, and details.
+
+    Any other exception that leaves a service is a bug and reaches the caller as
+    INTERNAL with an id under which the log has the traceback.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        violations: Sequence[FieldViolation] = (),
+        retry_after: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """`retry_after` is in seconds; `metadata` goes into google.rpc.ErrorInfo."""
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.violations = tuple(violations)
+        self.retry_after = retry_after
+        self.metadata = dict(metadata or {})
+
+    @property
+    def code(self) -> Code:
+        """The status code of the error's reason."""
+        return self.reason.code
+
+
+def invalid(*violations: FieldViolation) -> GatorError:
+    """The error for a request with bad fields: INVALID_ARGUMENT that names each of them."""
+    text = "; ".join(f"{v.field}: {v.description}" for v in violations)
+    return GatorError(Reason.INVALID_ARGUMENT, text, violations=violations)
