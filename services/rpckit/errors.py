@@ -34,26 +34,43 @@ class Code(Enum):
 
 
 class Reason(Enum):
-    """Why; the values of gator.type.v1.ErrorReason with the code that each one travels under."""
+    """Why: the values of gator.type.v1.ErrorReason, which documents each with an example."""
 
-    INVALID_ARGUMENT = Code.INVALID_ARGUMENT
-    MESSAGE_OUT_OF_ORDER = (Code.INVALID_ARGUMENT, "order")
-    FRAME_CORRUPT = Code.DATA_LOSS
-    NO_MODEL_AVAILABLE = Code.FAILED_PRECONDITION
-    GENERATION_FAILED = (Code.INTERNAL, "generation")
-    OVERLOADED = Code.RESOURCE_EXHAUSTED
-    DOWNSTREAM_UNAVAILABLE = Code.UNAVAILABLE
-    DEADLINE_EXCEEDED = Code.DEADLINE_EXCEEDED
-    ENCODING_FAILED = (Code.INTERNAL, "encoding")
-    INTERNAL = Code.INTERNAL
-    SHUTTING_DOWN = (Code.UNAVAILABLE, "shutdown")
-    STORAGE_FULL = (Code.RESOURCE_EXHAUSTED, "storage")
-    CANCELLED = Code.CANCELLED
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    MESSAGE_OUT_OF_ORDER = "MESSAGE_OUT_OF_ORDER"
+    FRAME_CORRUPT = "FRAME_CORRUPT"
+    NO_MODEL_AVAILABLE = "NO_MODEL_AVAILABLE"
+    GENERATION_FAILED = "GENERATION_FAILED"
+    OVERLOADED = "OVERLOADED"
+    DOWNSTREAM_UNAVAILABLE = "DOWNSTREAM_UNAVAILABLE"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    ENCODING_FAILED = "ENCODING_FAILED"
+    INTERNAL = "INTERNAL"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    STORAGE_FULL = "STORAGE_FULL"
+    CANCELLED = "CANCELLED"
 
     @property
     def code(self) -> Code:
         """The status code under which an error with this reason travels."""
-        return self.value[0] if isinstance(self.value, tuple) else self.value
+        return _CODES[self]
+
+
+_CODES = {
+    Reason.INVALID_ARGUMENT: Code.INVALID_ARGUMENT,
+    Reason.MESSAGE_OUT_OF_ORDER: Code.INVALID_ARGUMENT,
+    Reason.FRAME_CORRUPT: Code.DATA_LOSS,
+    Reason.NO_MODEL_AVAILABLE: Code.FAILED_PRECONDITION,
+    Reason.GENERATION_FAILED: Code.INTERNAL,
+    Reason.OVERLOADED: Code.RESOURCE_EXHAUSTED,
+    Reason.DOWNSTREAM_UNAVAILABLE: Code.UNAVAILABLE,
+    Reason.DEADLINE_EXCEEDED: Code.DEADLINE_EXCEEDED,
+    Reason.ENCODING_FAILED: Code.INTERNAL,
+    Reason.INTERNAL: Code.INTERNAL,
+    Reason.SHUTTING_DOWN: Code.UNAVAILABLE,
+    Reason.STORAGE_FULL: Code.RESOURCE_EXHAUSTED,
+    Reason.CANCELLED: Code.CANCELLED,
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,155 @@
+"""Around every call of a server: context for logs, errors to statuses, bounded writes.
+
+A stream handler becomes a coroutine that writes what the servicer's generator
+yields. So a call that is cancelled while it writes closes the generator at
+once, and the servicer's `finally` blocks run, instead of when the garbage
+collector finds them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, cast
+
+import grpc
+import structlog
+
+from rpckit.errors import GatorError, Reason
+from rpckit.status import DETAILS_KEY, grpc_code, to_status
+from rpckit.telemetry import RENDER_ID_KEY, logger
+
+log = logger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+_MAKERS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not at run time
+    """Wraps each call of one service."""
+
+    def __init__(self, service: str, write_timeout: float) -> None:
+        """`service` is named in errors; `write_timeout` is in seconds."""
+        self._service = service
+        self._write_timeout = write_timeout
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def idle(self) -> None:
+        """Returns once no call is running. A server's stop() does not wait for cancelled ones."""
+        await self._idle.wait()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """The handler of the call, wrapped; those of health and reflection as they are."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith("/gator."):
+            return handler
+        if handler.response_streaming:
+            wrapped = self._stream(method, handler.unary_stream or handler.stream_stream)
+        else:
+            wrapped = self._unary(method, handler.unary_unary or handler.stream_unary)
+        make: Any = _MAKERS[bool(handler.request_streaming), bool(handler.response_streaming)]
+        rewrapped: grpc.RpcMethodHandler[Any, Any] = make(
+            wrapped,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+        return rewrapped
+
+    def _unary(self, method: str, behaviour: Any) -> Any:
+        async def call(request: Any, context: Context) -> Any:
+            async with self._around(method, context):
+                return await behaviour(request, context)
+
+        return call
+
+    def _stream(self, method: str, behaviour: Any) -> Any:
+        async def call(request: Any, context: Context) -> None:
+            async with self._around(method, context):
+                responses = cast("AsyncGenerator[Any]", behaviour(request, context))
+                async with aclosing(responses):
+                    async for response in responses:
+                        await self._write(context, response)
+
+        return call
+
+    async def _write(self, context: Context, response: Any) -> None:
+        try:
+            async with asyncio.timeout(self._write_timeout):
+                await context.write(response)
+        except TimeoutError:
+            raise GatorError(
+                Reason.DEADLINE_EXCEEDED,
+                f"the client left a message unread for {self._write_timeout:g} s; "
+                "read the stream faster",
+            ) from None
+
+    @asynccontextmanager
+    async def _around(self, method: str, context: Context) -> AsyncIterator[None]:
+        started = time.monotonic()
+        self._running += 1
+        self._idle.clear()
+        metadata = dict(context.invocation_metadata() or ())
+        bound = {"rpc": method.removeprefix("/")}
+        if render_id := metadata.get(RENDER_ID_KEY):
+            bound["render_id"] = str(render_id)
+        with structlog.contextvars.bound_contextvars(**bound):
+            code = "OK"
+            try:
+                yield
+            except GatorError as error:
+                code = error.code.name
+                log.info("call failed", reason=error.reason.name, message=error.message)
+                await self._abort(context, error)
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                raise
+            except grpc.aio.AbortError:
+                code = "ABORTED"
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
+                code = "INTERNAL"
+                await self._abort(context, self._fault(error))
+            finally:
+                elapsed = round(time.monotonic() - started, 4)
+                log.debug("call ended", code=code, seconds=elapsed)
+                self._running -= 1
+                if self._running == 0:
+                    self._idle.set()
+
+    def _fault(self, error: Exception) -> GatorError:
+        """What the caller is told of an unforeseen `error`; its traceback goes to the log."""
+        error_id = uuid.uuid4().hex[:8]
+        log.error("call failed by a fault of the service", error_id=error_id, exc_info=error)
+        return GatorError(
+            Reason.INTERNAL,
+            f"a fault of the {self._service} service; its log has the details "
+            f"under error_id {error_id}",
+            metadata={"error_id": error_id},
+        )
+
+    async def _abort(self, context: Context, error: GatorError) -> None:
+        details = to_status(error, self._service).SerializeToString()
+        await context.abort(
+            grpc_code(error.code),
+            error.message,
+            ((DETAILS_KEY, details),),
+        )

@@ -1,0 +1,163 @@
+"""The one way to run a gRPC server: health, reflection, limits, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from rpckit.interceptors import CallInterceptor
+from rpckit.settings import ServerSettings
+from rpckit.telemetry import logger
+from rpckit.tls import server_credentials
+
+log = logger(__name__)
+
+READY_POLL = 1.0
+"""Seconds between two looks at whether a service is ready."""
+
+_ANY_HOST = ("", "0.0.0.0", "[::]")  # noqa: S104 - compared with, not listened on
+
+_OPTIONS = [
+    # Two servers on one port would share its calls without a word.
+    ("grpc.so_reuseport", 0),
+    # A dead peer is noticed within 40 s, a frozen one within 10 s of the ping.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+]
+
+
+class ServerStartError(Exception):
+    """A server could not start; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a server serves."""
+
+    name: str
+    """Short name, such as "compositor": for logs and errors."""
+    full_name: str
+    """Name of the gRPC service, such as "gator.compositor.v1.CompositorService"."""
+    register: Callable[[grpc.aio.Server], None]
+    """Adds the servicer to a server."""
+    ready: Callable[[], Awaitable[bool]]
+    """Whether the service can do its work now. Asked every second; must not block."""
+    close: Callable[[], Awaitable[None]]
+    """Frees what the service holds. Called once, after the last call has ended."""
+
+
+class RunningServer:
+    """A server from `async with` to the end of the block.
+
+    Its health is NOT_SERVING until the service is ready.
+    """
+
+    def __init__(self, service: Service, settings: ServerSettings) -> None:
+        self.service = service
+        self.port = 0
+        """The port it listens on, once started."""
+        self._settings = settings
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in the stubs
+        self._watch: asyncio.Task[None] | None = None
+        self._calls = CallInterceptor(service.name, settings.write_timeout)
+        self._server = grpc.aio.server(interceptors=[self._calls], options=_OPTIONS)
+
+    @property
+    def address(self) -> str:
+        """host:port for a client on this machine."""
+        host = self._settings.listen.rpartition(":")[0]
+        return f"{'127.0.0.1' if host in _ANY_HOST else host}:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        """Listens. ServerStartError if it cannot."""
+        service, settings = self.service, self._settings
+        service.register(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if settings.reflection:
+            names = (service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+        await self._set_health(serving=False)
+        try:
+            credentials = server_credentials(settings)
+            if credentials is None:
+                self.port = self._server.add_insecure_port(settings.listen)
+            else:
+                self.port = self._server.add_secure_port(settings.listen, credentials)
+            await self._server.start()
+        except (RuntimeError, OSError) as error:
+            raise ServerStartError(
+                f"the {service.name} service cannot listen on {settings.listen}: {error}. "
+                "Is another server on that port, or a certificate file missing?"
+            ) from error
+        self._watch = asyncio.create_task(self._watch_readiness(), name=f"{service.name} health")
+        log.info("listening", service=service.name, address=self.address)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Drains: NOT_SERVING, a wait, no new calls, `grace` seconds for running ones."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        await self._set_health(serving=False)
+        await asyncio.sleep(self._settings.drain_delay)
+        await self._server.stop(self._settings.grace)
+        await self._calls.idle()
+        await self.service.close()
+        log.info("stopped", service=self.service.name)
+
+    async def _watch_readiness(self) -> None:
+        serving = False
+        while True:
+            try:
+                async with asyncio.timeout(READY_POLL * 5):
+                    now = await self.service.ready()
+            except Exception:
+                log.exception("the readiness check failed", service=self.service.name)
+                now = False
+            if now != serving:
+                serving = now
+                await self._set_health(serving=serving)
+                log.info("health", service=self.service.name, serving=serving)
+            await asyncio.sleep(READY_POLL)
+
+    async def _set_health(self, *, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        value = status.SERVING if serving else status.NOT_SERVING
+        for name in ("", self.service.full_name):
+            await self._health.set(name, value)
+
+
+async def serve(service: Service, settings: ServerSettings) -> None:
+    """Runs `service` until SIGTERM or SIGINT, then drains."""
+    async with RunningServer(service, settings):
+        await until_terminated()
+
+
+async def until_terminated() -> None:
+    """Returns at the first SIGTERM or SIGINT; a second one then ends the process at once."""
+    loop = asyncio.get_running_loop()
+    terminated = asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, terminated.set)
+    try:
+        await terminated.wait()
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,85 @@
+"""Settings from the environment, one class a service, each variable with the prefix GATOR_."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def settings_config(prefix: str) -> SettingsConfigDict:
+    """Reads variables that begin with `prefix`, such as "GATOR_COMPOSITOR_"."""
+    return SettingsConfigDict(env_prefix=prefix, extra="forbid", frozen=True)
+
+
+class LogSettings(BaseSettings):
+    """How a process logs. Variables begin with GATOR_LOG_."""
+
+    model_config = settings_config("GATOR_LOG_")
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is logged."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is console on a terminal and JSON elsewhere."""
+
+
+class ServerSettings(BaseSettings):
+    """What every server can be told. A service's settings derive from it with its own prefix."""
+
+    listen: str = "127.0.0.1:0"
+    """Address to listen on, host:port. Port 0 takes a free one."""
+    reflection: bool = False
+    """Whether clients may read the API from the server (gRPC reflection)."""
+    tls_cert_file: Path | None = None
+    """Certificate chain, PEM. With `tls_key_file` turns on TLS."""
+    tls_key_file: Path | None = None
+    """Private key of the certificate, PEM."""
+    tls_client_ca_file: Path | None = None
+    """Certificate authorities of clients, PEM. Set, a client must show a certificate."""
+    drain_delay: float = Field(default=0.0, ge=0, le=600)
+    """Seconds between the health turning NOT_SERVING and the refusal of new calls."""
+    grace: float = Field(default=20.0, ge=0, le=3600)
+    """Seconds that running calls have to end on shutdown."""
+    write_timeout: float = Field(default=60.0, gt=0, le=3600)
+    """Seconds that a client may leave a message of a stream unread."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> ServerSettings:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file go together: set both or neither")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("tls_client_ca_file needs tls_cert_file and tls_key_file")
+        return self
+
+
+class ChannelSettings(BaseSettings):
+    """How a service calls another. Variables begin with GATOR_CHANNEL_."""
+
+    model_config = settings_config("GATOR_CHANNEL_")
+
+    tls: bool = False
+    """Whether calls go over TLS. Setting any of the files below turns it on."""
+    tls_ca_file: Path | None = None
+    """Certificate authorities of servers, PEM. Unset uses the system's."""
+    tls_cert_file: Path | None = None
+    """Certificate that is shown to servers, PEM, for mTLS."""
+    tls_key_file: Path | None = None
+    """Private key of that certificate, PEM."""
+    tls_server_name: str | None = None
+    """Name that the server's certificate must carry, where it is not the target's host."""
+    deadline_reserve: float = Field(default=0.5, ge=0, le=60)
+    """Seconds of a deadline that are kept back at each hop, so that the caller learns which
+    hop ran out of time."""
+
+    @model_validator(mode="after")
+    def _pair_is_whole(self) -> ChannelSettings:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file go together: set both or neither")
+        return self
+
+    @property
+    def secure(self) -> bool:
+        """Whether calls go over TLS."""
+        return self.tls or self.tls_ca_file is not None or self.tls_cert_file is not None
