@@ -1,0 +1,141 @@
+"""The services below the gateway, called for one render."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
+
+import grpc
+
+from gateway.convert import (
+    compose_chunk,
+    compose_event,
+    compose_scene,
+    compose_specification,
+    frame_event,
+    generate_frame_request,
+)
+from gateway.events import ComposeEvent, FrameEvent
+from gateway.request import Render
+from gateway.spool import SpooledFrame
+from gator.compositor.v1 import compositor_service_pb2 as compositor_pb
+from gator.compositor.v1.compositor_service_pb2_grpc import CompositorServiceStub
+from gator.frame_gen.v1 import frame_gen_service_pb2 as frame_gen_pb
+from gator.frame_gen.v1.frame_gen_service_pb2_grpc import FrameGenServiceStub
+from rpckit.status import from_rpc_error
+from rpckit.telemetry import RENDER_ID_KEY
+
+CAPABILITIES_TIMEOUT = 10.0
+"""Seconds."""
+
+
+@dataclass(frozen=True)
+class CallContext:
+    """What a render's calls share."""
+
+    render_id: str
+    timeout: Callable[[], float | None]
+    """Seconds that a call may take from now; None is no limit."""
+
+    @property
+    def metadata(self) -> grpc.aio.Metadata:
+        """The metadata of each call."""
+        return grpc.aio.Metadata((RENDER_ID_KEY, self.render_id))
+
+
+class FrameGen:
+    """The frame generation service, for one render."""
+
+    def __init__(self, channel: grpc.aio.Channel, context: CallContext) -> None:
+        self._stub = FrameGenServiceStub(channel)
+        self._context = context
+
+    async def generate(self, render: Render, index: int) -> AsyncGenerator[FrameEvent, None]:
+        """Makes the frame of scene `index`. GatorError if the call fails."""
+        call = self._stub.GenerateFrame(
+            generate_frame_request(render, index),
+            metadata=self._context.metadata,
+            timeout=self._context.timeout(),
+        )
+        try:
+            async for message in call:
+                yield frame_event(message, index)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "frame_gen") from error
+        finally:
+            call.cancel()
+
+
+class Compositor:
+    """The compositor, for one render."""
+
+    def __init__(self, channel: grpc.aio.Channel, context: CallContext) -> None:
+        self._stub = CompositorServiceStub(channel)
+        self._context = context
+
+    async def compose(
+        self, render: Render, frames: AsyncIterator[SpooledFrame]
+    ) -> AsyncGenerator[ComposeEvent, None]:
+        """Makes the video, closing each frame once it is sent. GatorError if the call fails."""
+        call = self._stub.Compose(  # type: ignore[call-arg]  # requests are written below
+            metadata=self._context.metadata, timeout=self._context.timeout()
+        )
+        sending = asyncio.create_task(_send(call, render, frames), name="compose input")
+        try:
+            async for message in call:
+                yield compose_event(message)
+            await sending
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "compositor") from error
+        finally:
+            sending.cancel()
+            call.cancel()
+            await asyncio.wait([sending])
+
+
+_ComposeCall = grpc.aio.StreamStreamCall[
+    compositor_pb.ComposeRequest, compositor_pb.ComposeResponse
+]
+
+
+async def _send(call: _ComposeCall, render: Render, frames: AsyncIterator[SpooledFrame]) -> None:
+    try:
+        await call.write(compose_specification(render))
+        index = 0
+        async for frame in frames:
+            await call.write(compose_scene(index, frame.header))
+            async for chunk in frame.chunks():
+                await call.write(compose_chunk(chunk))
+            frame.close()
+            index += 1
+        await call.done_writing()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        # The call has ended; whoever reads its responses gets the status.
+        return
+
+
+async def frame_gen_capabilities(
+    channel: grpc.aio.Channel,
+) -> frame_gen_pb.GetCapabilitiesResponse:
+    """What the frame generation service can do. GatorError if it cannot be asked."""
+    request = frame_gen_pb.GetCapabilitiesRequest()
+    try:
+        return await FrameGenServiceStub(channel).GetCapabilities(
+            request, timeout=CAPABILITIES_TIMEOUT
+        )
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error, "frame_gen") from error
+
+
+async def compositor_capabilities(
+    channel: grpc.aio.Channel,
+) -> compositor_pb.GetCapabilitiesResponse:
+    """What the compositor can do. GatorError if it cannot be asked."""
+    request = compositor_pb.GetCapabilitiesRequest()
+    try:
+        return await CompositorServiceStub(channel).GetCapabilities(
+            request, timeout=CAPABILITIES_TIMEOUT
+        )
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error, "compositor") from error

@@ -1,0 +1,291 @@
+"""One render's way: frames are made side by side, composed in order, and sent as they are.
+
+    scene 0 ─ generate ─> spool ─┐
+    scene 1 ─ generate ─> spool ─┼─ in order ─> compose ─> video bytes ─> outbox ─> client
+    scene 2 ─ generate ─> spool ─┘
+
+Nothing starts before the compositor has planned the video. Then a scene starts
+when it is among the first `max_concurrent_scenes` that are not made yet and at
+most `scenes_ahead` after the one whose frame the compositor is taking. The
+compositor reads a frame only when it has room, so a slow encoder, or a slow
+client behind it, holds everything up, and nothing piles up in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import tenacity
+
+from gateway.events import (
+    Accepted,
+    ComposeEvent,
+    ComposePlan,
+    ComposeProgress,
+    ComposeSummary,
+    FrameDone,
+    FrameEvent,
+    FramePreview,
+    FrameProgress,
+    FrameQueued,
+    RenderEvent,
+    Result,
+    ScenePreview,
+    SceneProgress,
+    SceneState,
+    Video,
+)
+from gateway.outbox import Outbox
+from gateway.progress import ProgressMeter
+from gateway.request import Render, RenderWarning
+from gateway.spool import SpooledFrame
+from rpckit.errors import GatorError, Reason
+from rpckit.frame import FrameHeader
+from rpckit.provenance import Provenance
+
+OUTBOX_CAPACITY = 8
+"""Events that wait for the client; video chunks of up to 1 MiB are the large ones."""
+
+_TRANSIENT = {
+    Reason.DOWNSTREAM_UNAVAILABLE,
+    Reason.FRAME_CORRUPT,
+    Reason.OVERLOADED,
+    Reason.SHUTTING_DOWN,
+}
+"""Reasons for which a scene is started again."""
+
+
+class FrameSource(Protocol):
+    """Makes the frames of scenes."""
+
+    def generate(self, render: Render, index: int) -> AsyncGenerator[FrameEvent, None]:
+        """Makes the frame of scene `index`."""
+        ...
+
+
+class Composer(Protocol):
+    """Makes a video of frames."""
+
+    def compose(
+        self, render: Render, frames: AsyncIterator[SpooledFrame]
+    ) -> AsyncGenerator[ComposeEvent, None]:
+        """Makes the video of `render` from its frames in order. Closes each frame it took."""
+        ...
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """How much of a render happens at a time."""
+
+    max_concurrent_scenes: int = 4
+    scenes_ahead: int = 4
+    scene_attempts: int = 3
+    spool_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class _MadeScene:
+    frame: SpooledFrame
+    provenance: Provenance
+    warnings: tuple[RenderWarning, ...]
+
+
+class Pipeline:
+    """Runs one render. `events` may be iterated once."""
+
+    def __init__(
+        self,
+        render_id: str,
+        render: Render,
+        frame_source: FrameSource,
+        composer: Composer,
+        settings: PipelineSettings,
+    ) -> None:
+        self._render_id = render_id
+        self._render = render
+        self._frame_source = frame_source
+        self._composer = composer
+        self._settings = settings
+        self._outbox: Outbox[RenderEvent] = Outbox(OUTBOX_CAPACITY)
+        self._meter = ProgressMeter(len(render.scenes))
+        self._making = asyncio.Semaphore(settings.max_concurrent_scenes)
+        self._accepted = asyncio.Event()
+        self._composing = 0
+        self._advanced = asyncio.Condition()
+        self._made: list[asyncio.Future[_MadeScene]] = []
+
+    async def events(self) -> AsyncGenerator[RenderEvent, None]:
+        """The render's events. Closing the iterator ends all work before it returns."""
+        loop = asyncio.get_running_loop()
+        self._made = [loop.create_future() for _ in self._render.scenes]
+        work = asyncio.create_task(self._run(), name=f"render {self._render_id}")
+        try:
+            while (event := await self._outbox.get()) is not None:
+                yield event
+            await work
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+            if not work.cancelled():
+                work.exception()  # it was raised above, or nobody listens any more
+            self._discard()
+
+    def _discard(self) -> None:
+        for made in self._made:
+            if made.done() and not made.cancelled() and made.exception() is None:
+                made.result().frame.close()
+
+    async def _run(self) -> None:
+        try:
+            with _first_error():
+                async with asyncio.TaskGroup() as group:
+                    for index in range(len(self._render.scenes)):
+                        group.create_task(self._make(index))
+                    group.create_task(self._compose())
+        finally:
+            self._outbox.close()
+
+    # --- scenes ------------------------------------------------------------------------
+
+    async def _make(self, index: int) -> None:
+        await self._accepted.wait()
+        async with self._advanced:
+            await self._advanced.wait_for(
+                lambda: index <= self._composing + self._settings.scenes_ahead
+            )
+        async with self._making:
+            made = await self._make_with_retries(index)
+        self._made[index].set_result(made)
+        key = ("scene", index)
+        self._outbox.retract(key)
+        self._outbox.retract(("preview", index))
+        self._outbox.post(
+            ("finished", index),
+            SceneProgress(index, SceneState.FINISHED, provenance=made.provenance),
+        )
+        self._meter.scene_finished(index)
+        self._post_progress()
+
+    async def _make_with_retries(self, index: int) -> _MadeScene:
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(_is_transient),
+            stop=tenacity.stop_after_attempt(self._settings.scene_attempts),
+            wait=_wait_as_told,
+            reraise=True,
+        )
+        made: _MadeScene = await retrying(self._make_once, index)
+        return made
+
+    async def _make_once(self, index: int) -> _MadeScene:
+        spooled: SpooledFrame | None = None
+        try:
+            async with aclosing(self._frame_source.generate(self._render, index)) as events:
+                async for event in events:
+                    if isinstance(event, FrameHeader):
+                        spooled = SpooledFrame(event, self._settings.spool_dir)
+                    elif isinstance(event, bytes) and spooled is not None:
+                        await spooled.write(event)
+                    elif isinstance(event, FrameDone) and spooled is not None:
+                        spooled.finish()
+                        made = _MadeScene(spooled, event.provenance, event.warnings)
+                        spooled = None
+                        return made
+                    else:
+                        self._relay(index, event)
+        finally:
+            if spooled is not None:
+                spooled.close()
+        raise GatorError(
+            Reason.DOWNSTREAM_UNAVAILABLE,
+            f"the frame generation service ended the stream of scene {index} too early",
+            metadata={"downstream": "frame_gen"},
+        )
+
+    def _relay(self, index: int, event: FrameEvent) -> None:
+        key = ("scene", index)
+        if isinstance(event, FrameQueued):
+            self._outbox.post(key, SceneProgress(index, SceneState.QUEUED))
+        elif isinstance(event, FrameProgress):
+            state = SceneState.GENERATING
+            self._outbox.post(
+                key, SceneProgress(index, state, event.step, event.steps, event.time_left)
+            )
+            self._meter.scene_stepped(index, event.step, event.steps)
+            self._post_progress()
+        elif isinstance(event, FramePreview):
+            self._outbox.post(("preview", index), ScenePreview(index, event.jpeg, event.step))
+
+    # --- video -------------------------------------------------------------------------
+
+    async def _frames(self) -> AsyncIterator[SpooledFrame]:
+        for index, made in enumerate(self._made):
+            async with self._advanced:
+                self._composing = index
+                self._advanced.notify_all()
+            yield (await made).frame
+
+    async def _compose(self) -> None:
+        plan: ComposePlan | None = None
+        async with aclosing(self._composer.compose(self._render, self._frames())) as events:
+            async for event in events:
+                if isinstance(event, bytes):
+                    await self._outbox.put(Video(event))
+                elif isinstance(event, ComposePlan):
+                    plan = event
+                    self._meter.frame_count = plan.frame_count
+                    accepted = Accepted(self._render_id, self._render, plan.frame_count)
+                    await self._outbox.put(accepted)
+                    self._accepted.set()
+                elif isinstance(event, ComposeProgress):
+                    self._meter.frames_encoded = event.frames_encoded
+                    self._post_progress()
+                elif isinstance(event, ComposeSummary) and plan is not None:
+                    await self._finish(plan, event)
+                    return
+        raise GatorError(
+            Reason.DOWNSTREAM_UNAVAILABLE,
+            "the compositor ended the video too early",
+            metadata={"downstream": "compositor"},
+        )
+
+    async def _finish(self, plan: ComposePlan, summary: ComposeSummary) -> None:
+        self._meter.frames_encoded = summary.frame_count
+        self._post_progress()
+        scenes = [made.result() for made in self._made]
+        warnings = self._render.warnings + tuple(w for scene in scenes for w in scene.warnings)
+        provenances = tuple(scene.provenance for scene in scenes)
+        await self._outbox.put(
+            Result(self._render_id, self._render, summary, plan.slots, provenances, warnings)
+        )
+
+    def _post_progress(self) -> None:
+        self._outbox.post("progress", self._meter.progress())
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, GatorError) and error.reason in _TRANSIENT
+
+
+_backoff = tenacity.wait_exponential_jitter(initial=0.2, max=5.0)
+
+
+def _wait_as_told(state: tenacity.RetryCallState) -> float:
+    """Seconds until the next try: what the service asked for, or exponential backoff."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, GatorError) else None
+    return _backoff(state) if asked is None else asked
+
+
+@contextmanager
+def _first_error() -> Iterator[None]:
+    """Lets the first error of a task group out instead of the group."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        errors = [e for e in group.exceptions if not isinstance(e, asyncio.CancelledError)]
+        raise errors[0] from None

@@ -1,0 +1,57 @@
+"""A scene's frame that waits on disk until the compositor has room for it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO
+
+from rpckit.errors import GatorError, Reason
+from rpckit.frame import CHUNK_SIZE, FrameCheck, FrameHeader
+
+
+class SpooledFrame:
+    """A frame in a file without a name: it is gone when it is closed, whatever ends the process."""
+
+    def __init__(self, header: FrameHeader, folder: Path | None) -> None:
+        """`folder` must exist; None is the system's for temporary files."""
+        self.header = header
+        self._check = FrameCheck(header)
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - `close` ends it
+
+    async def write(self, chunk: bytes) -> None:
+        """Takes the next bytes; FRAME_CORRUPT if they do not fit the header."""
+        await asyncio.to_thread(self._write, chunk)
+
+    def _write(self, chunk: bytes) -> None:
+        self._check.add(chunk)
+        try:
+            self._file.write(chunk)
+            if self._check.complete:
+                self._file.flush()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise GatorError(
+                Reason.STORAGE_FULL,
+                "the gateway's disk is full: free space in its spool folder, or set "
+                "GATOR_GATEWAY_SPOOL_DIR to a larger one",
+                retry_after=30,
+            ) from error
+
+    def finish(self) -> None:
+        """FRAME_CORRUPT if bytes are missing."""
+        self._check.finish()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The frame's bytes in pieces of 1 MiB and a rest."""
+        self._file.seek(0)
+        while chunk := await asyncio.to_thread(self._file.read, CHUNK_SIZE):
+            yield chunk
+
+    def close(self) -> None:
+        """Frees the disk space."""
+        self._file.close()
