@@ -1,36 +1,72 @@
-# Gator Video. Each target sets up what it needs and says what it does.
+# Gator Video. Every target sets up what it needs in .venv and says what it does.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed
+# The branch that the API must stay compatible with.
+BREAKING_AGAINST ?= .git\#branch=$(shell git rev-parse --verify --quiet origin/main >/dev/null && echo origin/main || echo main)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup protos lock
+.PHONY: help setup demo test lint bench protos lock clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-7s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## Make .venv with the pinned packages of requirements.lock.
+setup: $(INSTALLED) ## Make .venv with the pinned packages of requirements.lock.
 
-$(STAMP): requirements.lock pyproject.toml
-	@echo "==> making $(VENV) with the pinned packages of requirements.lock"
+$(INSTALLED): requirements.lock pyproject.toml
+	@echo "==> installing the pinned packages of requirements.lock into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	@touch $(STAMP)
+	@touch $@
 
-protos: $(STAMP) ## Generate the stubs under services/gator/ from protos/.
-	@find services/gator -name '*_pb2*.py*' -delete
-	@$(BIN)/python -m grpc_tools.protoc --proto_path=protos \
-	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
-	  --python_out=services --grpc_python_out=services --mypy_out=quiet:services --mypy_grpc_out=quiet:services \
-	  $$(find protos -name '*.proto' | sort)
+demo: $(INSTALLED) ## Render out/demo.mp4 from prompts, with no server and no model.
+	@mkdir -p out
+	@echo "==> rendering examples/story.yaml to out/demo.mp4 on the embedded stack"
+	@$(BIN)/gator render --scenes examples/story.yaml --output out/demo.mp4 --force
+	@echo "==> done: play out/demo.mp4 in any player or browser"
+
+test: $(INSTALLED) ## Run the tests.
+	@echo "==> running the tests"
+	@$(BIN)/pytest
+
+lint: $(INSTALLED) ## Check style, types, layers, the API and the generated stubs.
+	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "==> mypy"; $(BIN)/mypy
+	@echo "==> import-linter"; PYTHONPATH=services $(BIN)/lint-imports --no-logo
+	@echo "==> buf lint, format, breaking"
+	@$(BIN)/buf lint && $(BIN)/buf format --diff --exit-code
+	@if git cat-file -e "$(lastword $(subst =, ,$(BREAKING_AGAINST))):buf.yaml" 2>/dev/null; \
+	  then $(BIN)/buf breaking --against '$(BREAKING_AGAINST)'; \
+	  else echo "    nothing to compare the API with yet"; fi
+	@echo "==> generated stubs"
+	@$(call generate,build/stubs)
+	@diff --recursive --exclude=__pycache__ --exclude=py.typed --exclude=__init__.py services/gator build/stubs/gator \
+	  || { echo "services/gator is not what protos/ generates: run make protos"; exit 1; }
+
+bench: $(INSTALLED) ## Measure renders against ffmpeg and x264; print a table with ratios.
+	@echo "==> measuring; this takes some minutes"
+	@$(BIN)/python -m tests.benchmarks
+
+protos: $(INSTALLED) ## Generate the stubs under services/gator from protos.
+	@find services/gator -name '*_pb2*' -delete
+	@$(call generate,services)
 	@find services/gator -type d -not -name __pycache__ -exec touch {}/__init__.py \;
-	@rm -f services/gator/type/v1/*_pb2_grpc.py*
-	@touch services/gator/py.typed
 
-lock: $(STAMP) ## Pin the newest versions that pyproject.toml allows in requirements.lock.
+lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows in requirements.lock.
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --fork-strategy fewest \
 	  --python-version 3.11 --no-emit-index-url --no-header --no-annotate --quiet --upgrade \
 	  --output-file requirements.lock
+
+clean: ## Remove .venv, caches and built files.
+	@rm -rf $(VENV) build out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# $(call generate,FOLDER): messages and services of every proto, stubs of services where there are any.
+define generate
+mkdir -p $(1) && $(BIN)/python -m grpc_tools.protoc --proto_path=protos \
+  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+  --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) \
+  $$(find protos -name '*.proto' | sort) && rm -f $(1)/gator/type/v1/*_pb2_grpc.py*
+endef

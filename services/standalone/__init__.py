@@ -1,0 +1,11 @@
+"""The three services in one process: the embedded default, with no server to install.
+
+The same services, servers and calls as in a deployment of three, on loopback.
+"""
+
+from frame_gen.backends.external import ExternalImages, ImageRequest
+
+from compositor.planes import fit_cover
+from standalone.stack import Standalone
+
+__all__ = ["ExternalImages", "ImageRequest", "Standalone", "fit_cover"]
