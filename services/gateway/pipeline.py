@@ -271,7 +271,7 @@ def _is_transient(error: BaseException) -> bool:
     return isinstance(error, GatorError) and error.reason in _TRANSIENT
 
 
-_backoff = tenacity.wait_exponential_jitter(initial=0.2, max=5.0)
+_backoff = tenacity.wait_exponential_jitter(multiplier=0.2, max=5.0)
 
 
 def _wait_as_told(state: tenacity.RetryCallState) -> float:

@@ -1,0 +1,95 @@
+"""A frame generation server that a test steers: when each scene's frame comes, or how it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+
+from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
+from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as stubs
+from gator.type.v1 import capability_pb2, frame_pb2, video_pb2, warning_pb2
+from rpckit.errors import GatorError
+from rpckit.frame import Frame
+from rpckit.server import Service
+from rpckit.testing import scripted
+
+FULL_NAME = "gator.frame_gen.v1.FrameGenService"
+
+
+def plain_frame(index: int, width: int = 320, height: int = 180) -> Frame:
+    """A picture of one colour that depends on the scene."""
+    colour = bytes((40 * index % 256, 255 - 30 * index % 256, 128))
+    return Frame.of(width, height, colour * (width * height))
+
+
+def header(frame: Frame) -> frame_pb2.FrameHeader:
+    return frame_pb2.FrameHeader(
+        width=frame.header.width,
+        height=frame.header.height,
+        pixel_format=video_pb2.PIXEL_FORMAT_RGB24,
+        size_bytes=frame.header.size,
+        sha256=frame.header.sha256,
+    )
+
+
+class FrameSource(stubs.FrameGenServiceServicer):
+    """Answers with a plain frame once the scene's gate is open; gates are open unless closed."""
+
+    def __init__(self) -> None:
+        self.closed: dict[int, asyncio.Event] = {}
+        self.errors: dict[int, list[GatorError]] = defaultdict(list)
+        self.asked: Counter[int] = Counter()
+        self.running: set[int] = set()
+        self.most_running = 0
+        self.started: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        self.ended: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
+
+    def hold(self, *indexes: int) -> None:
+        """Closes the gates of scenes."""
+        for index in indexes:
+            self.closed[index] = asyncio.Event()
+
+    def release(self, *indexes: int) -> None:
+        """Opens the gates of scenes."""
+        for index in indexes:
+            self.closed[index].set()
+
+    async def GenerateFrame(self, request, context):
+        index = request.scene_index
+        self.asked[index] += 1
+        self.running.add(index)
+        self.most_running = max(self.most_running, len(self.running))
+        self.started[index].set()
+        try:
+            yield pb.GenerateFrameResponse(queued=pb.GenerationQueued(position=0))
+            yield pb.GenerateFrameResponse(progress=pb.GenerationProgress(step=1, steps=2))
+            if index in self.closed:
+                await self.closed[index].wait()
+            frame = plain_frame(index)
+            yield pb.GenerateFrameResponse(header=header(frame))
+            if self.errors[index]:
+                raise self.errors[index].pop(0)
+            for data in frame.chunks():
+                yield pb.GenerateFrameResponse(chunk=frame_pb2.FrameChunk(data=data))
+            provenance = frame_pb2.Provenance(
+                backend=frame_pb2.BACKEND_DIFFUSERS, model="plain", seed=request.seed
+            )
+            warning = warning_pb2.Warning(field="prompt", reason="it is plain")
+            yield pb.GenerateFrameResponse(
+                done=pb.GenerationDone(provenance=provenance, warnings=[warning])
+            )
+        finally:
+            self.running.discard(index)
+            self.ended[index].set()
+
+    async def GetCapabilities(self, request, context):
+        backend = capability_pb2.BackendCapability(
+            backend=frame_pb2.BACKEND_DIFFUSERS, available=True, models=["plain"]
+        )
+        return pb.GetCapabilitiesResponse(backends=[backend])
+
+    def service(self) -> Service:
+        def register(server):
+            stubs.add_FrameGenServiceServicer_to_server(self, server)
+
+        return scripted(register, FULL_NAME, name="frame_gen")
