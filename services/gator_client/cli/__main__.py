@@ -1,0 +1,5 @@
+"""`python -m gator_client.cli` is `gator`."""
+
+from gator_client.cli import main
+
+main()

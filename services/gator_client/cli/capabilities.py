@@ -1,0 +1,132 @@
+"""`gator capabilities`: what a server, or this machine, can do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gator_client.cli.connection import (
+    CaFile,
+    CertFile,
+    Connection,
+    KeyFile,
+    Server,
+    Timeout,
+    UseTls,
+)
+from gator_client.cli.failure import failing
+from gator_client.cli.running import run
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from gator_client.capabilities import Capabilities, Device, Limits
+
+
+def capabilities(
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print one JSON document and nothing else.")
+    ] = False,
+    server: Server = None,
+    tls: UseTls = False,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    timeout: Timeout = None,
+) -> None:
+    """List presets, transitions, backends and limits.
+
+    gator capabilities
+
+    gator capabilities --server host:50051 --json
+    """
+    with failing(as_json=as_json):
+        connection = Connection(server, tls, ca_file, cert_file, key_file, timeout)
+        found = run(_ask(connection))
+        if as_json:
+            typer.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=2))
+        else:
+            _print(found)
+
+
+async def _ask(connection: Connection) -> Capabilities:
+    async with connection.client() as client:
+        return await client.capabilities()
+
+
+def _print(found: Capabilities) -> None:
+    from rich.console import Console  # noqa: PLC0415 - see cli.app
+
+    console = Console(highlight=False)
+    for title, table in (
+        ("Qualities", _presets(found)),
+        ("Backends, best first", _backends(found)),
+    ):
+        console.print(title, style="bold")
+        console.print(table)
+        console.print()
+    names = ", ".join(transition.value for transition in found.transitions)
+    for title, text in (
+        ("Transitions", names),
+        ("Device", _device(found.device)),
+        ("Encoder", found.encoder),
+        ("Limits", _limits(found.limits)),
+        ("Version", found.version),
+    ):
+        console.print(f"[bold]{title:<12}[/bold]", end="")
+        console.print(text, markup=False, soft_wrap=True)
+
+
+def _presets(found: Capabilities) -> RenderableType:
+    from rich.table import Table  # noqa: PLC0415 - see cli.app
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for heading in ("  name", "size", "frames/s", "at most", "for"):
+        table.add_column(heading, justify="right" if heading in ("frames/s", "at most") else "left")
+    for quality, preset in found.presets.items():
+        table.add_row(
+            f"  {quality.value}",
+            preset.resolution,
+            str(preset.fps),
+            f"{preset.bitrate_kbps / 1000:g} Mbit/s",
+            preset.use_case,
+        )
+    return table
+
+
+def _backends(found: Capabilities) -> RenderableType:
+    from rich.table import Table  # noqa: PLC0415 - see cli.app
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for heading in ("  name", "state", "models", ""):
+        table.add_column(heading)
+    for item in found.backends:
+        state = Text("ready", "green") if item.available else Text("not available", "yellow")
+        models, message = Text(", ".join(item.models)), Text(item.message)
+        table.add_row(f"  {item.backend.value}", state, models, message)
+    return table
+
+
+def _device(device: Device) -> str:
+    from gator_client.cli.wording import size  # noqa: PLC0415 - see cli.app
+
+    text = f"{device.type} ({device.name})" if device.name else device.type
+    if device.total_memory_bytes:
+        free, total = size(device.free_memory_bytes), size(device.total_memory_bytes)
+        text += f", {free} of {total} free"
+    return text
+
+
+def _limits(limits: Limits) -> str:
+    from gator_client.cli.wording import seconds  # noqa: PLC0415 - see cli.app
+
+    return (
+        f"{limits.max_scenes} scenes, {limits.max_prompt_characters} characters a prompt, "
+        f"{seconds(limits.max_scene_duration)} a scene, "
+        f"{seconds(limits.max_transition_duration)} a transition, "
+        f"{seconds(limits.max_total_duration)} in all"
+    )

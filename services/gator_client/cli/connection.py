@@ -1,0 +1,99 @@
+"""The options that say which server does the work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gator_client.client import AsyncClient
+
+_PANEL = "Server"
+
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        envvar="GATOR_SERVER",
+        metavar="HOST[:PORT]",
+        help="A running gateway, such as one started with `gator serve`. Without it the services "
+        "run inside this command.",
+        rich_help_panel=_PANEL,
+    ),
+]
+UseTls = Annotated[
+    bool,
+    typer.Option("--tls", metavar="", help="Connect to the server by TLS.", rich_help_panel=_PANEL),
+]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PEM",
+        exists=True,
+        dir_okay=False,
+        help="Trust the server certificates that these CAs signed. Means --tls.",
+        rich_help_panel=_PANEL,
+    ),
+]
+CertFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PEM",
+        exists=True,
+        dir_okay=False,
+        help="Certificate of this client, where the server asks for one. Means --tls.",
+        rich_help_panel=_PANEL,
+    ),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PEM",
+        exists=True,
+        dir_okay=False,
+        help="Key of that certificate.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Give up after this time. Without it the command waits as long as it takes.",
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Which server does the work, and how it is reached."""
+
+    server: str | None
+    """None runs the services in this process."""
+    tls: bool
+    ca_file: Path | None
+    cert_file: Path | None
+    key_file: Path | None
+    timeout: float | None
+
+    def __post_init__(self) -> None:
+        """Refuses what contradicts itself, as a usage error."""
+        if self.server is None and (self.tls or self.ca_file or self.cert_file or self.key_file):
+            raise typer.BadParameter("TLS needs a server; add --server HOST:PORT")
+        if self.timeout is not None and not self.timeout > 0:
+            raise typer.BadParameter("--timeout must be more than 0 seconds")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise typer.BadParameter("--cert-file and --key-file go together")
+
+    def client(self) -> AsyncClient:
+        """A client for the server."""
+        from gator_client.channel import Tls  # noqa: PLC0415 - gRPC takes long to load
+        from gator_client.client import AsyncClient  # noqa: PLC0415
+
+        files = Tls(self.ca_file, self.cert_file, self.key_file)
+        tls = files if self.ca_file or self.cert_file else self.tls
+        return AsyncClient(self.server or None, tls=tls, timeout=self.timeout)

@@ -1,0 +1,125 @@
+"""The live display of a render: its scenes, the encoding, the whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from gator_client.cli.wording import made_by, seconds
+from gator_client.result import RenderAccepted, RenderEvent, RenderProgress, SceneProgress
+from gator_client.video import SceneState
+
+_BAR = 28
+_MAX_ROWS = 12
+
+
+class RenderDisplay:
+    """Shows how far a render is, on a terminal. A context manager.
+
+    Where the console is no terminal it shows nothing. It is gone at the end.
+    """
+
+    def __init__(self, console: Console, prompts: Sequence[str], place: str) -> None:
+        """`place` says where the work is done, such as "at localhost:50051"."""
+        self._console = console
+        self._prompts = prompts
+        self._heading = Text(f"Starting {place}", style="dim")
+        self._scenes: dict[int, SceneProgress] = {}
+        self._progress: RenderProgress | None = None
+        self._began = time.monotonic()
+        self._live = Live(
+            console=console,
+            get_renderable=self._picture,
+            refresh_per_second=8,
+            transient=True,
+        )
+
+    def __enter__(self) -> Self:
+        """Begins to show."""
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Clears the display."""
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def on_event(self, event: RenderEvent) -> None:
+        """Takes what a render tells."""
+        if isinstance(event, RenderAccepted):
+            count = f"{event.scene_count} scene{'s' if event.scene_count > 1 else ''}"
+            preset = event.preset
+            self._heading = Text(
+                f"Rendering {count}: {seconds(event.duration)}, {preset.resolution} at "
+                f"{preset.fps} fps",
+                style="bold",
+            )
+        elif isinstance(event, SceneProgress):
+            self._scenes[event.index] = event
+        elif isinstance(event, RenderProgress):
+            self._progress = event
+
+    def _picture(self) -> RenderableType:
+        return Group(self._heading, Text(), self._scene_table(), Text(), self._totals())
+
+    def _scene_table(self) -> Table:
+        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        table.add_column(justify="right", style="dim", width=5)
+        table.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
+        table.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
+        for index in self._visible():
+            table.add_row(str(index + 1), Text(self._prompts[index]), self._state(index))
+        return table
+
+    def _visible(self) -> range:
+        """The scenes that there is room for, around the first unfinished one."""
+        total = len(self._prompts)
+        room = max(1, min(total, _MAX_ROWS, self._console.height - 8))
+        unfinished = (
+            index
+            for index in range(total)
+            if index not in self._scenes or self._scenes[index].state is not SceneState.FINISHED
+        )
+        first = max(0, min(next(unfinished, total) - 2, total - room))
+        return range(first, first + room)
+
+    def _state(self, index: int) -> Text:
+        scene = self._scenes.get(index)
+        if scene is None:
+            return Text("waiting", style="dim")
+        if scene.state is SceneState.QUEUED:
+            return Text("in the queue", style="dim")
+        if scene.state is SceneState.FINISHED:
+            maker = made_by(scene.provenance) if scene.provenance else "ready"
+            return Text(maker, style="green")
+        step = f"step {scene.step} of {scene.steps}" if scene.steps else "being made"
+        left = f", {seconds(scene.time_left)} left" if scene.time_left else ""
+        return Text(step + left, style="cyan")
+
+    def _totals(self) -> Table:
+        progress = self._progress
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(width=8)
+        table.add_column(width=_BAR)
+        table.add_column()
+        if progress:
+            scenes = f"{progress.scenes_finished} of {progress.scene_count} scenes"
+            pictures = f"{progress.frames_encoded} of {progress.frame_count} pictures"
+            table.add_row("Frames", _bar(progress.scenes_finished, progress.scene_count), scenes)
+            table.add_row("Encoding", _bar(progress.frames_encoded, progress.frame_count), pictures)
+        fraction = progress.fraction if progress else 0.0
+        elapsed = seconds(time.monotonic() - self._began)
+        table.add_row("Whole", _bar(fraction, 1.0), f"{fraction:.0%}, {elapsed}")
+        return table
+
+
+def _bar(done: float, total: float) -> ProgressBar:
+    return ProgressBar(total=total or 1.0, completed=done, width=_BAR)

@@ -1,0 +1,162 @@
+"""The options of `gator render`, but for those of the connection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gator_client.video import FallbackPolicy, Quality, Transition
+
+_SCENES = "Scenes"
+_MODELS = "Image models"
+_OUTPUT = "Output"
+
+Prompts = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PROMPT...", help="What each scene shows, one text a scene."),
+]
+StoryboardFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="A storyboard, YAML or JSON, instead of prompts. What the command line says "
+        "goes before what the file says for all scenes.",
+        rich_help_panel=_SCENES,
+    ),
+]
+QualityName = Annotated[
+    Quality | None,
+    typer.Option(
+        "--quality",
+        "-q",
+        metavar="NAME",
+        help="draft (854x480), standard (1280x720), high (1920x1080, the default) or premium "
+        "(3840x2160).",
+        rich_help_panel=_SCENES,
+    ),
+]
+TransitionName = Annotated[
+    Transition | None,
+    typer.Option(
+        "--transition",
+        "-t",
+        metavar="NAME",
+        help="How a scene gives way to the next: fade, crossfade (the default), wipe, slide, "
+        "zoom or dissolve.",
+        rich_help_panel=_SCENES,
+    ),
+]
+Duration = Annotated[
+    float | None,
+    typer.Option(
+        "--duration",
+        "-d",
+        metavar="SECONDS",
+        help="How long each scene lasts, 3 by default.",
+        rich_help_panel=_SCENES,
+    ),
+]
+TransitionDuration = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="How long a transition takes, at the end of a scene, 0.5 by default; 0 cuts.",
+        rich_help_panel=_SCENES,
+    ),
+]
+NegativePrompt = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="What no scene may show.", rich_help_panel=_MODELS),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Denoising steps, 1 to 100: more is better and slower. 25 by default.",
+        rich_help_panel=_MODELS,
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="How closely to follow the prompt, 1 to 20. 7.5 by default.",
+        rich_help_panel=_MODELS,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Seed of the first scene; the next ones count up. Without it a seed comes from "
+        "each prompt, the same every time.",
+        rich_help_panel=_MODELS,
+    ),
+]
+Placeholder = Annotated[
+    bool,
+    typer.Option(
+        "--placeholder",
+        metavar="",
+        help="Draw placeholders, fast: no image model is asked.",
+        rich_help_panel=_MODELS,
+    ),
+]
+Fallback = Annotated[
+    FallbackPolicy | None,
+    typer.Option(
+        metavar="NAME",
+        help="What becomes of a scene that no model could make: placeholder (the default), or "
+        "fail, which ends the render.",
+        rich_help_panel=_MODELS,
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        metavar="",
+        help="Refuse values that would be replaced with a warning.",
+        rich_help_panel=_MODELS,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="The MP4 file, or - for the standard output. Without it the name comes from the "
+        "first prompt or the storyboard.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        "-f",
+        metavar="",
+        help="Replace the file if it exists.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        metavar="",
+        help="Print the result, or the error, as one JSON document and nothing else.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", metavar="", help="Print warnings and errors only.", rich_help_panel=_OUTPUT
+    ),
+]

@@ -1,0 +1,219 @@
+"""`gator render`: prompts or a storyboard in, a video out."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import typer
+from rich.console import Console
+
+from gator_client.cli.connection import (
+    CaFile,
+    CertFile,
+    Connection,
+    KeyFile,
+    Server,
+    Timeout,
+    UseTls,
+)
+from gator_client.cli.destination import STDOUT, Stream, check_path, default_path, is_stream
+from gator_client.cli.failure import failing
+from gator_client.cli.options import (
+    AsJson,
+    Duration,
+    Fallback,
+    Force,
+    Guidance,
+    NegativePrompt,
+    Output,
+    Placeholder,
+    Prompts,
+    QualityName,
+    Quiet,
+    Seed,
+    Steps,
+    StoryboardFile,
+    Strict,
+    TransitionDuration,
+    TransitionName,
+)
+from gator_client.cli.running import run
+from gator_client.result import RenderResult, VideoChunk
+from gator_client.scene import RenderOptions, Scene
+
+if TYPE_CHECKING:
+    from gator_client.cli.display import RenderDisplay
+    from gator_client.client import AsyncClient
+
+
+def render(
+    prompts: Prompts = None,
+    *,
+    scenes: StoryboardFile = None,
+    quality: QualityName = None,
+    transition: TransitionName = None,
+    duration: Duration = None,
+    transition_duration: TransitionDuration = None,
+    negative_prompt: NegativePrompt = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    seed: Seed = None,
+    placeholder: Placeholder = False,
+    fallback: Fallback = None,
+    strict: Strict = False,
+    output: Output = None,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    server: Server = None,
+    tls: UseTls = False,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    timeout: Timeout = None,
+) -> None:
+    """Render a video from prompts, or from a storyboard file.
+
+    Two scenes of three seconds, with no server and no model:
+
+      gator render "a quiet harbour at dawn" "a market in full swing" -o film.mp4
+
+    A quick look at another transition:
+
+      gator render "one" "two" -q draft -t slide --duration 1.5 --placeholder
+
+    Scenes with settings of their own (see examples/story.yaml):
+
+      gator render --scenes story.yaml -o story.mp4
+
+    On a server, and for a script:
+
+      gator render "a lighthouse" --server host:50051 --json -o film.mp4
+
+    The file appears under its name only when it is whole; Ctrl-C leaves nothing
+    behind. Exit status: 0 done, 1 failed, 2 wrong usage or request, 130 Ctrl-C.
+    """
+    with failing(as_json=as_json):
+        job = Job(
+            *_gather(
+                prompts or [],
+                scenes,
+                seed,
+                {
+                    "quality": quality,
+                    "transition": transition,
+                    "duration_per_frame": duration,
+                    "transition_duration": transition_duration,
+                    "negative_prompt": negative_prompt,
+                    "num_inference_steps": steps,
+                    "guidance_scale": guidance,
+                    "use_ai_generation": False if placeholder else None,
+                    "fallback_policy": fallback,
+                    "strict": strict or None,
+                },
+            ),
+            path=output or default_path(scenes.stem if scenes else (prompts or [""])[0]),
+            connection=Connection(server, tls, ca_file, cert_file, key_file, timeout),
+            as_json=as_json,
+            quiet=quiet,
+        )
+        if as_json and job.path == STDOUT:
+            raise typer.BadParameter("--json and -o - both want the standard output")
+        check_path(job.path, force=force, may_ask=not (as_json or quiet))
+        began = time.monotonic()
+        # Opened out here: a pipe waits for its reader, and Ctrl-C must end that too.
+        with Stream(job.path) if is_stream(job.path) else nullcontext() as stream:
+            result = run(job.render(stream))
+        job.report(result, time.monotonic() - began)
+
+
+def _gather(
+    prompts: list[str], storyboard: Path | None, seed: int | None, given: dict[str, object]
+) -> tuple[list[Scene], RenderOptions]:
+    """The scenes and options of the command line and the storyboard together."""
+    if bool(prompts) == bool(storyboard):
+        raise typer.BadParameter(
+            "give prompts or --scenes FILE, not both"
+            if prompts
+            else 'there is nothing to render; give prompts, such as gator render "a hill", or '
+            "--scenes FILE"
+        )
+    scenes, options = [Scene(prompt) for prompt in prompts], RenderOptions()
+    if storyboard:
+        from gator_client.storyboard import load_storyboard  # noqa: PLC0415 - see cli.app
+
+        board = load_storyboard(storyboard)
+        scenes, options = list(board.scenes), board.options
+    said = {key: value for key, value in given.items() if value is not None}
+    if seed is not None:
+        scenes = [
+            scene if scene.seed is not None else replace(scene, seed=(seed + index) % 2**64)
+            for index, scene in enumerate(scenes)
+        ]
+    return scenes, cast("RenderOptions", {**options, **said})
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is rendered, by whom, and where to."""
+
+    scenes: list[Scene]
+    options: RenderOptions
+    path: Path
+    connection: Connection
+    as_json: bool
+    quiet: bool
+
+    async def render(self, stream: Stream | None) -> RenderResult:
+        """Renders to the file, or to `stream`, while the live display shows how far it is."""
+        from gator_client.cli.display import RenderDisplay  # noqa: PLC0415 - see cli.app
+
+        quiet = self.as_json or self.quiet
+        console = Console(stderr=True, highlight=False, quiet=quiet)
+        server = self.connection.server
+        place = f"at {server}" if server else "in this process"
+        with RenderDisplay(console, self._prompts, place) as display:
+            async with self.connection.client() as client:
+                if stream is not None:
+                    return await self._send(client, stream, display)
+                return await client.render_to_file(
+                    self.scenes, self.path, on_event=display.on_event, **self.options
+                )
+
+    async def _send(
+        self, client: AsyncClient, stream: Stream, display: RenderDisplay
+    ) -> RenderResult:
+        async with aclosing(client.render(self.scenes, **self.options)) as events:
+            async for event in events:
+                display.on_event(event)
+                if isinstance(event, VideoChunk):
+                    await stream.write(event.data)
+                if isinstance(event, RenderResult):
+                    result = event
+        return result
+
+    def report(self, result: RenderResult, elapsed: float) -> None:
+        """Says what was made."""
+        from gator_client.cli.summary import (  # noqa: PLC0415 - see cli.app
+            document,
+            print_summary,
+            print_warnings,
+        )
+
+        if self.as_json:
+            typer.echo(document(result, self.path, elapsed))
+            return
+        errors = Console(stderr=True, highlight=False)
+        if not self.quiet:
+            console = errors if self.path == STDOUT else Console(highlight=False)
+            place = "standard output" if self.path == STDOUT else str(self.path)
+            print_summary(console, result, self._prompts, place, elapsed)
+        print_warnings(errors, result.warnings)
+
+    @property
+    def _prompts(self) -> list[str]:
+        return [scene.prompt for scene in self.scenes]

@@ -1,0 +1,86 @@
+"""`gator serve`: the three services in one process, or one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import runpy
+from typing import Annotated
+
+import typer
+
+from gator_client.cli.failure import failing
+from gator_client.cli.running import InterruptionError, run
+
+app = typer.Typer(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+def _listen(default: str) -> object:
+    return typer.Option(
+        metavar="HOST:PORT",
+        help=f"Address to listen on; port 0 takes a free one. [default: {default}]",
+    )
+
+
+@app.callback()
+def serve(
+    context: typer.Context,
+    listen: Annotated[str, _listen("127.0.0.1:50051")] = "127.0.0.1:50051",
+) -> None:
+    """Run the services as a server, until Ctrl-C or SIGTERM.
+
+    All three in one process, for this machine, or for others:
+
+      gator serve
+
+      gator serve --listen 0.0.0.0:50051
+
+    One of them, as in a deployment of three. Settings come from the environment
+    (GATOR_GATEWAY_..., GATOR_FRAME_GEN_..., GATOR_COMPOSITOR_...):
+
+      gator serve frame-gen --listen 0.0.0.0:50052
+    """
+    if context.invoked_subcommand is None:
+        with failing():
+            try:
+                run(_serve(listen))
+            except InterruptionError:
+                raise typer.Exit from None  # that is how a server is ended
+
+
+async def _serve(listen: str) -> None:
+    from gator_client.embedded import standalone_class  # noqa: PLC0415 - see cli.app
+
+    async with standalone_class()(listen=listen) as stack:
+        typer.echo(f"Gator Video listens on {stack.address}. Ctrl-C ends it. Try:\n")
+        typer.echo(f'  gator render "a quiet harbour at dawn" --server {stack.address}')
+        typer.echo(f"  gator capabilities --server {stack.address}\n")
+        await asyncio.Event().wait()
+
+
+@app.command()
+def gateway(listen: Annotated[str | None, _listen("127.0.0.1:50051")] = None) -> None:
+    """Run the gateway alone; settings come from GATOR_GATEWAY_... in the environment."""
+    _run_service("gateway", listen)
+
+
+@app.command(name="frame-gen")
+def frame_gen(listen: Annotated[str | None, _listen("127.0.0.1:50052")] = None) -> None:
+    """Run frame generation alone; settings come from GATOR_FRAME_GEN_... in the environment."""
+    _run_service("frame_gen", listen)
+
+
+@app.command()
+def compositor(listen: Annotated[str | None, _listen("127.0.0.1:50053")] = None) -> None:
+    """Run the compositor alone; settings come from GATOR_COMPOSITOR_... in the environment."""
+    _run_service("compositor", listen)
+
+
+def _run_service(package: str, listen: str | None) -> None:
+    """What `python -m <package>` does."""
+    if listen is not None:
+        os.environ[f"GATOR_{package.upper()}_LISTEN"] = listen
+    with failing():
+        runpy.run_module(package, run_name="__main__", alter_sys=True)

@@ -1,0 +1,90 @@
+"""What a finished render is told as: a few lines for people, one document for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gator_client.cli.wording import made_by, scene_numbers, seconds, size
+from gator_client.result import PassedOver, RenderResult, RenderWarning
+
+_MAX_ROWS = 40
+
+
+def document(result: RenderResult, path: Path, elapsed: float) -> str:
+    """The result as one JSON document: the fields of RenderResult and these.
+
+    `file` (absolute path), `file_size`, `resolution`, `elapsed` (seconds).
+    """
+    fields = dataclasses.asdict(result)
+    head = {
+        "file": str(path.absolute()),
+        "file_size": fields.pop("size_bytes"),
+        "resolution": result.resolution,
+        "elapsed": round(elapsed, 3),
+    }
+    return json.dumps(head | fields, ensure_ascii=False, indent=2)
+
+
+def print_summary(
+    console: Console, result: RenderResult, prompts: Sequence[str], place: str, elapsed: float
+) -> None:
+    """Says what was made, and by what. `place` is where it is: a file, or "standard output"."""
+    facts = (
+        f"{seconds(result.duration)}, {result.resolution} at {result.fps} fps, "
+        f"{result.frame_count} pictures, {size(result.size_bytes)}, in {seconds(elapsed)}"
+    )
+    console.print(Text.assemble((place, "bold green"), "  ", facts), soft_wrap=True)
+    console.print()
+    console.print(_scene_table(result, prompts))
+    hidden = len(result.scenes) - _MAX_ROWS
+    if hidden > 0:
+        console.print(Text(f"  and {hidden} more scenes; --json lists them all", style="dim"))
+    for skipped, indices in _passed_over(result).items():
+        note = f"{skipped.backend.value} passed over for {scene_numbers(indices)}: "
+        console.print(Text.assemble(("Note: ", "bold cyan"), note, skipped.message), soft_wrap=True)
+
+
+def print_warnings(console: Console, warnings: Sequence[RenderWarning]) -> None:
+    """Says what was changed in the request."""
+    for warning in warnings:
+        asked = f"{warning.asked} was asked for, " if warning.asked else ""
+        applied = f"{warning.applied} is used. " if warning.applied else ""
+        text = f"{warning.field}: {asked}{applied}{warning.reason}"
+        console.print(Text.assemble(("Warning: ", "bold yellow"), text), soft_wrap=True)
+
+
+def _scene_table(result: RenderResult, prompts: Sequence[str]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("#", justify="right", style="dim", min_width=3)
+    table.add_column("starts", justify="right", no_wrap=True)
+    table.add_column("lasts", justify="right", no_wrap=True)
+    table.add_column("then", no_wrap=True)
+    table.add_column("made by", no_wrap=True)
+    table.add_column("prompt", no_wrap=True, overflow="ellipsis")
+    for scene in result.scenes[:_MAX_ROWS]:
+        prompt = prompts[scene.index] if scene.index < len(prompts) else ""
+        table.add_row(
+            str(scene.index + 1),
+            seconds(scene.start_time),
+            seconds(scene.duration),
+            scene.transition.value if scene.transition else "",
+            made_by(scene.provenance),
+            Text(prompt),
+        )
+    return table
+
+
+def _passed_over(result: RenderResult) -> dict[PassedOver, list[int]]:
+    """Each backend that was passed over, with why, and for which scenes."""
+    found: dict[PassedOver, list[int]] = {}
+    for scene in result.scenes:
+        for skipped in scene.provenance.passed_over:
+            found.setdefault(skipped, []).append(scene.index)
+    return found

@@ -1,0 +1,46 @@
+"""Values in words, the same wherever a command shows them."""
+
+from __future__ import annotations
+
+from gator_client.result import Provenance
+from gator_client.video import Backend
+
+
+def seconds(value: float) -> str:
+    """A time for people: "0.4 s", "1 min 05 s", "1 h 02 min"."""
+    if value < 59.95:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def size(count: int) -> str:
+    """A number of bytes for people: "830 bytes", "12.4 kB", "3.1 MB"."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def made_by(provenance: Provenance) -> str:
+    """What made a frame: its backend and model, and how long it took."""
+    maker = provenance.backend.value
+    if provenance.model and provenance.backend is not Backend.PLACEHOLDER:
+        maker = f"{maker} ({provenance.model})"
+    return f"{maker}, {seconds(provenance.generation_time)}"
+
+
+def scene_numbers(indices: list[int]) -> str:
+    """Scenes from 1, runs joined: "scene 2", "scenes 1-3, 7"."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    parts = [f"{r[0] + 1}" if len(r) == 1 else f"{r[0] + 1}-{r[-1] + 1}" for r in runs]
+    return f"scene{'s' if len(indices) > 1 else ''} {', '.join(parts)}"
