@@ -1,0 +1,197 @@
+"""Between the messages of compositor_service.proto and the values of the service."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from google.protobuf.duration_pb2 import Duration
+
+from compositor.intake import Part, SceneFrame, Specification
+from compositor.service import Event, Plan, Progress, Summary
+from compositor.timeline import SceneTiming, round_half_up
+from gator.compositor.v1 import compositor_service_pb2 as pb
+from gator.type.v1 import video_pb2
+from gator.type.v1.capability_pb2 import QualityPreset
+from rpckit.errors import FieldViolation, GatorError, Reason, invalid
+from rpckit.frame import checked_header
+from rpckit.version import VERSION
+from rpckit.video import PRESETS, Preset, Quality, Transition
+
+MAX_SCENES = 500
+MAX_SCENE_SECONDS = 600
+MAX_TRANSITION_SECONDS = 10
+DEFAULT_TRANSITION = Fraction(1, 2)
+FORMAT = "MP4"
+CODECS = ("h264",)
+
+_NANOS = 1_000_000_000
+
+
+def part(message: pb.ComposeRequest) -> Part:
+    """The part that `message` carries; INVALID_ARGUMENT that names every bad field of it."""
+    kind = message.WhichOneof("part")
+    if kind == "chunk":
+        return message.chunk.data
+    if kind == "scene":
+        frame = message.scene.frame
+        header = checked_header(
+            frame.width,
+            frame.height,
+            frame.pixel_format,
+            frame.size_bytes,
+            frame.sha256,
+            field="scene.frame",
+        )
+        return SceneFrame(message.scene.index, header)
+    if kind == "specification":
+        return _specification(message.specification)
+    raise GatorError(
+        Reason.MESSAGE_OUT_OF_ORDER,
+        "a message without a part came; send a specification, a scene or a chunk",
+        metadata={"expected": "part"},
+    )
+
+
+def response(event: Event) -> pb.ComposeResponse:
+    """The message that tells of `event`."""
+    match event:
+        case bytes():
+            return pb.ComposeResponse(video=video_pb2.VideoChunk(data=event))
+        case Progress(frames):
+            return pb.ComposeResponse(progress=pb.ComposeProgress(frames_encoded=frames))
+        case Plan(preset, timeline):
+            return pb.ComposeResponse(
+                plan=pb.ComposePlan(
+                    frame_count=timeline.frame_count,
+                    duration=_duration(timeline.duration),
+                    preset=_preset(preset),
+                    slots=[
+                        pb.SceneSlot(
+                            first_frame=slot.first_frame,
+                            frame_count=slot.frame_count,
+                            transition_frame_count=slot.transition_frame_count,
+                        )
+                        for slot in timeline.slots
+                    ],
+                )
+            )
+        case Summary(timeline, size, sha256, encoder):
+            return pb.ComposeResponse(
+                summary=pb.ComposeSummary(
+                    frame_count=timeline.frame_count,
+                    duration=_duration(timeline.duration),
+                    size_bytes=size,
+                    sha256=sha256,
+                    format=FORMAT,
+                    encoder=encoder,
+                )
+            )
+
+
+def capabilities(encoder: str) -> pb.GetCapabilitiesResponse:
+    """What the service can do; `encoder` codes the pictures."""
+    return pb.GetCapabilitiesResponse(
+        presets=[
+            QualityPreset(quality=video_pb2.Quality.ValueType(q.value), preset=_preset(preset))
+            for q, preset in PRESETS.items()
+        ],
+        transitions=[video_pb2.Transition.ValueType(t.value) for t in Transition],
+        codecs=CODECS,
+        encoder=encoder,
+        version=VERSION,
+    )
+
+
+def _preset(preset: Preset) -> video_pb2.Preset:
+    return video_pb2.Preset(
+        width=preset.width,
+        height=preset.height,
+        fps=preset.fps,
+        bitrate_kbps=preset.bitrate // 1000,
+        use_case=preset.use_case,
+        h264_level=preset.h264_level,
+    )
+
+
+def _duration(seconds: Fraction) -> Duration:
+    whole, nanos = divmod(round_half_up(seconds * _NANOS), _NANOS)
+    return Duration(seconds=whole, nanos=nanos)
+
+
+def _specification(message: pb.ComposeSpecification) -> Specification:
+    reader = _Reader()
+    quality = reader.quality(message.quality)
+    if not 1 <= len(message.scenes) <= MAX_SCENES:
+        reader.refuse("scenes", f"has {len(message.scenes)}; must have 1 to {MAX_SCENES}")
+        raise invalid(*reader.violations)
+    fps = PRESETS[quality].fps
+    scenes = tuple(reader.scene(i, scene, fps) for i, scene in enumerate(message.scenes))
+    if reader.violations:
+        raise invalid(*reader.violations)
+    return Specification(quality, scenes)
+
+
+class _Reader:
+    """Reads the fields of a specification and notes every one that cannot be used."""
+
+    def __init__(self) -> None:
+        self.violations: list[FieldViolation] = []
+
+    def refuse(self, field: str, description: str) -> None:
+        self.violations.append(FieldViolation(f"specification.{field}", description))
+
+    def quality(self, number: int) -> Quality:
+        if number == video_pb2.QUALITY_UNSPECIFIED:
+            return Quality.HIGH
+        if number not in {q.value for q in Quality}:
+            self.refuse("quality", f"is {number}; must be one of {_names(Quality)}")
+            return Quality.HIGH
+        return Quality(number)
+
+    def scene(self, index: int, message: pb.ComposeScene, fps: int) -> SceneTiming:
+        field = f"scenes[{index}]"
+        return SceneTiming(
+            self._duration(field, message, fps),
+            self._transition(f"{field}.transition", message.transition),
+            self._transition_duration(f"{field}.transition_duration", message),
+        )
+
+    def _duration(self, field: str, message: pb.ComposeScene, fps: int) -> Fraction:
+        seconds = self._seconds(f"{field}.duration", message.duration)
+        if seconds is not None and not Fraction(1, fps) <= seconds <= MAX_SCENE_SECONDS:
+            shortest = -(-_NANOS // fps) / _NANOS
+            self.refuse(
+                f"{field}.duration",
+                f"is {float(seconds):g} s; must be one frame, {shortest:.9f} s, "
+                f"to {MAX_SCENE_SECONDS} s",
+            )
+        return seconds or Fraction(1)
+
+    def _transition(self, field: str, number: int) -> Transition:
+        if number == video_pb2.TRANSITION_UNSPECIFIED:
+            return Transition.CROSSFADE
+        if number not in {t.value for t in Transition}:
+            self.refuse(field, f"is {number}; must be one of {_names(Transition)}")
+            return Transition.CROSSFADE
+        return Transition(number)
+
+    def _transition_duration(self, field: str, message: pb.ComposeScene) -> Fraction:
+        if not message.HasField("transition_duration"):
+            return DEFAULT_TRANSITION
+        seconds = self._seconds(field, message.transition_duration)
+        if seconds is not None and not 0 <= seconds <= MAX_TRANSITION_SECONDS:
+            self.refuse(field, f"is {float(seconds):g} s; must be 0 to {MAX_TRANSITION_SECONDS} s")
+        return seconds or Fraction(0)
+
+    def _seconds(self, field: str, message: Duration) -> Fraction | None:
+        seconds, nanos = message.seconds, message.nanos
+        if abs(nanos) >= _NANOS or seconds * nanos < 0:
+            self.refuse(
+                field, "is no duration; nanos must be under 1 s and have the sign of seconds"
+            )
+            return None
+        return Fraction(seconds * _NANOS + nanos, _NANOS)
+
+
+def _names(kind: type[Quality | Transition]) -> str:
+    return ", ".join(value.name for value in kind)
