@@ -13,6 +13,22 @@ RENDER_ID_KEY = "gator-render-id"
 """Metadata key that carries the id of the render from hop to hop."""
 
 
+if not structlog.is_configured():
+    # The services may run inside a program that never heard of structlog, whose
+    # default is to print on standard output: hand their lines to `logging`, where
+    # nothing below a warning is shown until that program wants it.
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
 def configure_logging(settings: LogSettings | None = None) -> None:
     """Sends the logs of this process, those of libraries included, to standard error."""
     settings = settings or LogSettings()

@@ -6,6 +6,15 @@ The same services, servers and calls as in a deployment of three, on loopback.
 from frame_gen.backends.external import ExternalImages, ImageRequest
 
 from compositor.planes import fit_cover
+from rpckit.server import ServerStartError
+from rpckit.telemetry import configure_logging
 from standalone.stack import Standalone
 
-__all__ = ["ExternalImages", "ImageRequest", "Standalone", "fit_cover"]
+__all__ = [
+    "ExternalImages",
+    "ImageRequest",
+    "ServerStartError",
+    "Standalone",
+    "configure_logging",
+    "fit_cover",
+]
