@@ -138,14 +138,14 @@ async def test_video_comes_while_a_later_scene_is_still_being_made():
     source = FrameSource()
     source.hold(1)
     async with stack(source) as stub:
-        call = stub.Render(request(2, 3.0))
+        responses = aiter(stub.Render(request(2, 3.0)))
         video = b""
         # Scene 0 is held for 60 pictures; the muxer keeps less than half a second of them.
         while pictures(video) < 60 - 12:
-            video += (await call.read()).video.data
+            video += (await anext(responses)).video.data
         assert source.running == {1}
         source.release(1)
-        rest = await read(call)
+        rest = await read(responses)
     assert rest[-1].result.frame_count == 144
     assert rest[-1].result.sha256 == hashlib.sha256(video + video_of(rest)).digest()
 
