@@ -55,6 +55,11 @@ class Coding:
     """Pictures that are coded at the same time; 0 takes the number of CPUs, at most 16."""
 
     @property
+    def thread_count(self) -> int:
+        """Pictures that are coded at the same time."""
+        return self.threads or min(cpu_count(), MAX_THREADS)
+
+    @property
     def description(self) -> str:
         """What codes the pictures, such as "x264 core 165 veryfast crf 18"."""
         return f"{x264_version()} {self.x264_preset} crf {self.crf:g}"
@@ -88,12 +93,15 @@ class Encoder:
             )
             self._stream: VideoStream = self._container.add_stream("libx264", rate=preset.fps)
             self._stream.time_base = Fraction(1, preset.fps)
-            self._codec: VideoCodecContext | None = self._stream.codec_context
-            _configure(self._codec, preset, coding)
-            self._codec.open()
-        self._extradata = self._codec.extradata
+            # The stream's own x264 only tells the muxer the parameters. It codes
+            # nothing, because it would keep its pictures until the file is complete.
+            header = self._stream.codec_context
+            _configure(header, preset, coding, threads=1)
+            header.open()
+        self._extradata = header.extradata
         # Pictures by which decoding order may be behind display order.
-        self._delay = self._codec.reorder_depth
+        self._delay = header.reorder_depth
+        self._codec: VideoCodecContext | None = None
 
     def picture(self, planes: Planes) -> Picture:
         """`planes` as they are, without a copy, to be added any number of times."""
@@ -102,7 +110,7 @@ class Encoder:
     def add(self, picture: Picture) -> None:
         """Codes the next picture. It has been read when this returns and may then change."""
         with _failures():
-            codec = self._codec or self._restart()
+            codec = self._codec or self._start()
             picture.pts = self._frames
             picture.time_base = codec.time_base
             self._frames += 1
@@ -128,17 +136,18 @@ class Encoder:
 
     def abort(self) -> None:
         """Lets go of everything; writes nothing more."""
-        self._file.closed = True
         self._codec = None
+        self._file.closed = True
+        self._container.close()
 
-    def _restart(self) -> VideoCodecContext:
+    def _start(self) -> VideoCodecContext:
         codec = av.CodecContext.create("libx264", "w")
-        _configure(codec, self._preset, self._coding)
+        _configure(codec, self._preset, self._coding, threads=self._coding.thread_count)
         codec.open()
         if codec.extradata != self._extradata:
             raise GatorError(
                 Reason.ENCODING_FAILED,
-                "the encoder came back with other parameters after a pause; compose again",
+                "the encoder started with other parameters than the file has; compose again",
             )
         self._codec = codec
         return codec
@@ -166,7 +175,7 @@ class _File:
         return len(data) if self.closed else self._sink.write(data)
 
 
-def _configure(codec: VideoCodecContext, preset: Preset, coding: Coding) -> None:
+def _configure(codec: VideoCodecContext, preset: Preset, coding: Coding, *, threads: int) -> None:
     codec.width = preset.width
     codec.height = preset.height
     codec.pix_fmt = "yuv420p"
@@ -178,7 +187,7 @@ def _configure(codec: VideoCodecContext, preset: Preset, coding: Coding) -> None
     codec.color_trc = ColorTrc.BT709
     # PyAV's default is slices on as many threads as there are CPUs.
     codec.thread_type = "FRAME"
-    codec.thread_count = coding.threads or min(cpu_count(), MAX_THREADS)
+    codec.thread_count = threads
     codec.flags |= Flags.global_header
     codec.options = {
         "preset": coding.x264_preset,
