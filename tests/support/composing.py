@@ -33,19 +33,27 @@ async def compose(
     quality: Quality,
     scenes: Sequence[Scene],
     picture: Callable[[int], np.ndarray],
+    came: Callable[[pb.ComposeResponse], None] = lambda _: None,
 ) -> Composed:
-    """A video of `scenes`; `picture(i)` is the RGB picture (height, width, 3) of scene i."""
-    call = stubs.CompositorServiceStub(channel).Compose(_requests(quality, scenes, picture))
+    """A video of `scenes`; `picture(i)` is the RGB picture (height, width, 3) of scene i.
+
+    `picture` is called in a thread, and may wait; `came` sees every response.
+    """
+    call = stubs.CompositorServiceStub(channel).Compose()
     plan, summary, data = None, None, bytearray()
     try:
-        async for response in call:
-            match response.WhichOneof("part"):
-                case "plan":
-                    plan = response.plan
-                case "video":
-                    data += response.video.data
-                case "summary":
-                    summary = response.summary
+        # Written in a task: an error in an iterator of requests would only cancel the call.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_send(call, _requests(quality, scenes, picture)))
+            async for response in call:
+                came(response)
+                match response.WhichOneof("part"):
+                    case "plan":
+                        plan = response.plan
+                    case "video":
+                        data += response.video.data
+                    case "summary":
+                        summary = response.summary
     finally:
         call.cancel()
     assert plan is not None
@@ -53,6 +61,12 @@ async def compose(
     assert summary.size_bytes == len(data)
     assert summary.sha256 == hashlib.sha256(data).digest()
     return Composed(plan, bytes(data), summary)
+
+
+async def _send(call: grpc.aio.StreamStreamCall, requests: AsyncIterator) -> None:
+    async for request in requests:
+        await call.write(request)
+    await call.done_writing()
 
 
 async def _requests(

@@ -2,12 +2,12 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import imageio_ffmpeg
@@ -148,14 +148,21 @@ def ffmpeg_says(path: Path) -> dict[str, str]:
     return found.groupdict()
 
 
-def ffprobe_says(path: Path) -> dict[str, str] | None:
-    """The stream as ffprobe sees it; None where there is no ffprobe."""
-    exe = shutil.which("ffprobe")
-    if exe is None:
-        return None
-    command = [exe, "-v", "error", "-count_frames", "-show_streams", "-of", "json", path]
+def sequence_parameters(path: Path) -> dict[str, int]:
+    """The first sequence parameter set, by ffmpeg's own bit stream reader."""
+    text = ffmpeg(
+        *("-i", path, "-c", "copy", "-frames:v", "1", "-bsf:v", "trace_headers", "-f", "null", "-")
+    ).stderr
+    text = text.partition("Sequence Parameter Set")[2].partition("Picture Parameter Set")[0]
+    return {name: int(value) for name, value in re.findall(r" (\w+) +[01]+ = (-?\d+)\n", text)}
+
+
+def ffprobe_says(path: Path) -> dict[str, Any]:
+    """The stream as the ffprobe on the PATH sees it."""
+    command = ["ffprobe", "-v", "error", "-count_frames", "-show_streams", "-of", "json", path]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(found.stdout)["streams"][0]
+    stream: dict[str, Any] = json.loads(found.stdout)["streams"][0]
+    return stream
 
 
 def ffmpeg_pictures(path: Path) -> list[tuple[int, int]]:
