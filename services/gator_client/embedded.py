@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gator_client.errors import RenderError
@@ -10,10 +12,11 @@ if TYPE_CHECKING:
     from standalone import Standalone
 
 
-def standalone_class() -> type[Standalone]:
-    """`standalone.Standalone`, or RenderError (NOT_INSTALLED) that says what to install."""
+@contextlib.contextmanager
+def needs_standalone() -> Iterator[None]:
+    """Around an import from `standalone`: RenderError (NOT_INSTALLED) says what to install."""
     try:
-        from standalone import Standalone  # noqa: PLC0415 - it brings all three services along
+        yield
     except ImportError as error:
         raise RenderError(
             f"rendering in this process needs a package that is not installed: {error.name}",
@@ -22,4 +25,10 @@ def standalone_class() -> type[Standalone]:
             advice="Install it with `pip install 'gator-video[standalone]'`, or give the address "
             "of a server.",
         ) from error
+
+
+def standalone_class() -> type[Standalone]:
+    """`standalone.Standalone`, loaded now: it brings all three services along."""
+    with needs_standalone():
+        from standalone import Standalone  # noqa: PLC0415
     return Standalone

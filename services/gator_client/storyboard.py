@@ -107,7 +107,7 @@ def _values(text: str, name: str) -> object:
 
 def _not_yaml(error: Exception) -> Problem:
     mark = getattr(error, "problem_mark", None)
-    what = getattr(error, "problem", None) or "cannot be read"
+    what = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
     return Problem(mark.line + 1 if mark else None, "", f"is not YAML: {what}")
 
 

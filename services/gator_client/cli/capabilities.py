@@ -23,7 +23,7 @@ from gator_client.cli.running import run
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from gator_client.capabilities import Capabilities, Device, Limits
+    from gator_client.capabilities import BackendCapability, Capabilities, Device, Limits
 
 
 def capabilities(
@@ -61,13 +61,13 @@ def _print(found: Capabilities) -> None:
     from rich.console import Console  # noqa: PLC0415 - see cli.app
 
     console = Console(highlight=False)
-    for title, table in (
-        ("Qualities", _presets(found)),
-        ("Backends, best first", _backends(found)),
-    ):
-        console.print(title, style="bold")
-        console.print(table)
-        console.print()
+    console.print("Qualities", style="bold")
+    console.print(_presets(found))
+    console.print()
+    console.print("Backends, best first", style="bold")
+    for item in found.backends:
+        console.print(_backend(item), soft_wrap=True)
+    console.print()
     names = ", ".join(transition.value for transition in found.transitions)
     for title, text in (
         ("Transitions", names),
@@ -76,7 +76,7 @@ def _print(found: Capabilities) -> None:
         ("Limits", _limits(found.limits)),
         ("Version", found.version),
     ):
-        console.print(f"[bold]{title:<12}[/bold]", end="")
+        console.print(f"[bold]{title:<13}[/bold]", end="")
         console.print(text, markup=False, soft_wrap=True)
 
 
@@ -97,18 +97,12 @@ def _presets(found: Capabilities) -> RenderableType:
     return table
 
 
-def _backends(found: Capabilities) -> RenderableType:
-    from rich.table import Table  # noqa: PLC0415 - see cli.app
-    from rich.text import Text  # noqa: PLC0415
+def _backend(item: BackendCapability) -> RenderableType:
+    from rich.text import Text  # noqa: PLC0415 - see cli.app
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for heading in ("  name", "state", "models", ""):
-        table.add_column(heading)
-    for item in found.backends:
-        state = Text("ready", "green") if item.available else Text("not available", "yellow")
-        models, message = Text(", ".join(item.models)), Text(item.message)
-        table.add_row(f"  {item.backend.value}", state, models, message)
-    return table
+    state = ("ready", "green") if item.available else ("not available", "yellow")
+    said = ", ".join(part for part in (", ".join(item.models), item.message) if part)
+    return Text.assemble(f"  {item.backend.value:<13}", state, f": {said}" if said else "")
 
 
 def _device(device: Device) -> str:

@@ -51,13 +51,24 @@ def serve(
 
 
 async def _serve(listen: str) -> None:
-    from gator_client.embedded import standalone_class  # noqa: PLC0415 - see cli.app
+    from gator_client.embedded import needs_standalone  # noqa: PLC0415 - see cli.app
 
-    async with standalone_class()(listen=listen) as stack:
-        typer.echo(f"Gator Video listens on {stack.address}. Ctrl-C ends it. Try:\n")
-        typer.echo(f'  gator render "a quiet harbour at dawn" --server {stack.address}')
-        typer.echo(f"  gator capabilities --server {stack.address}\n")
-        await asyncio.Event().wait()
+    with needs_standalone():
+        from standalone import (  # noqa: PLC0415
+            ServerStartError,
+            Standalone,
+            configure_logging,
+        )
+    configure_logging()
+    try:
+        async with Standalone(listen=listen) as stack:
+            typer.echo(f"Gator Video listens on {stack.address}. Ctrl-C ends it. Try:\n")
+            typer.echo(f'  gator render "a quiet harbour at dawn" --server {stack.address}')
+            typer.echo(f"  gator capabilities --server {stack.address}\n")
+            await asyncio.Event().wait()
+    except ServerStartError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command()

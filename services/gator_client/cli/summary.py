@@ -46,6 +46,7 @@ def print_summary(
     hidden = len(result.scenes) - _MAX_ROWS
     if hidden > 0:
         console.print(Text(f"  and {hidden} more scenes; --json lists them all", style="dim"))
+    console.print()
     for skipped, indices in _passed_over(result).items():
         note = f"{skipped.backend.value} passed over for {scene_numbers(indices)}: "
         console.print(Text.assemble(("Note: ", "bold cyan"), note, skipped.message), soft_wrap=True)
@@ -61,13 +62,13 @@ def print_warnings(console: Console, warnings: Sequence[RenderWarning]) -> None:
 
 
 def _scene_table(result: RenderResult, prompts: Sequence[str]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", expand=True)
     table.add_column("#", justify="right", style="dim", min_width=3)
     table.add_column("starts", justify="right", no_wrap=True)
     table.add_column("lasts", justify="right", no_wrap=True)
     table.add_column("then", no_wrap=True)
     table.add_column("made by", no_wrap=True)
-    table.add_column("prompt", no_wrap=True, overflow="ellipsis")
+    table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1)
     for scene in result.scenes[:_MAX_ROWS]:
         prompt = prompts[scene.index] if scene.index < len(prompts) else ""
         table.add_row(

@@ -7,13 +7,14 @@ from gator_client.video import Backend
 
 
 def seconds(value: float) -> str:
-    """A time for people: "0.4 s", "1 min 05 s", "1 h 02 min"."""
+    """A time for people: "0.4 s", "1 min 5 s", "2 h"."""
     if value < 59.95:
         return f"{value:.1f} s"
-    whole = round(value)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
 def size(count: int) -> str:

@@ -1,0 +1,421 @@
+"""The command against a scripted gateway: what it prints, writes and exits with."""
+
+import array
+import asyncio
+import fcntl
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from scripted_gateway import (
+    NO_MODEL,
+    VIDEO,
+    accepted,
+    finished,
+    generating,
+    hang,
+    progress,
+    video,
+)
+from typer.testing import CliRunner
+
+from gator.type.v1 import frame_pb2, video_pb2
+from gator_client.cli.app import app
+from gator_client.cli.destination import default_path
+from gator_client.cli.display import RenderDisplay
+from gator_client.cli.wording import scene_numbers, seconds, size
+from gator_client.response import to_event
+from rpckit.errors import FieldViolation, GatorError, Reason, invalid
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GATOR_SERVER", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def gator(*args, stdin=None):
+    return CliRunner().invoke(app, [str(arg) for arg in args], input=stdin)
+
+
+def listing():
+    return sorted(path.name for path in Path.cwd().iterdir())
+
+
+def test_renders_to_a_file_and_says_what_was_made(gateway):
+    done = gator("render", "a hill", "the [bold]sea", "--server", gateway.address, "-o", "f.mp4")
+    assert done.exit_code == 0, done.output
+    assert Path("f.mp4").read_bytes() == VIDEO
+    out = done.stdout
+    assert "f.mp4  6.0 s, 854x480 at 24 fps, 144 pictures, 16.4 kB" in out
+    assert "the [bold]sea" in out
+    assert "placeholder, 0.1 s" in out
+    assert f"Note: diffusers passed over for scenes 1-2: {NO_MODEL}" in out
+    assert listing() == ["f.mp4"]
+
+
+def test_options_reach_the_server(gateway):
+    done = gator(
+        *("render", "a hill", "the sea", "--server", gateway.address, "-o", "f.mp4"),
+        *("-q", "draft", "-t", "wipe", "-d", "2.37", "--transition-duration", "0"),
+        *("--steps", "30", "--guidance", "9", "--seed", "41", "--negative-prompt", "fog"),
+        *("--placeholder", "--fallback", "fail", "--strict"),
+    )
+    assert done.exit_code == 0, done.output
+    sent = gateway.requests[0]
+    assert sent.quality == video_pb2.QUALITY_DRAFT
+    assert sent.transition == video_pb2.TRANSITION_WIPE
+    assert sent.duration_per_frame.ToNanoseconds() == 2_370_000_000
+    assert sent.transition_duration.ToNanoseconds() == 0
+    assert sent.HasField("transition_duration")
+    assert (sent.num_inference_steps, sent.guidance_scale) == (30, 9)
+    assert [scene.seed for scene in sent.scenes] == [41, 42]
+    assert sent.negative_prompt == "fog"
+    assert sent.HasField("use_ai_generation")
+    assert not sent.use_ai_generation
+    assert sent.fallback_policy == frame_pb2.FALLBACK_POLICY_FAIL
+    assert sent.strict
+
+
+def test_a_storyboard_and_what_goes_before_it(gateway):
+    Path("My Story.yaml").write_text(
+        "quality: premium\ntransition: zoom\nscenes:\n  - a\n  - {prompt: b, seed: 5}\n"
+    )
+    done = gator(
+        *("render", "--scenes", "My Story.yaml", "--server", gateway.address),
+        *("-q", "draft", "--seed", "9"),
+    )
+    assert done.exit_code == 0, done.output
+    sent = gateway.requests[0]
+    assert sent.quality == video_pb2.QUALITY_DRAFT
+    assert sent.transition == video_pb2.TRANSITION_ZOOM
+    assert [scene.seed for scene in sent.scenes] == [9, 5]
+    assert listing() == ["My Story.yaml", "my-story.mp4"]
+
+
+def test_json_is_the_only_thing_on_stdout(gateway):
+    done = gator(
+        *("render", "a hill", "--server", gateway.address, "-o", "f.mp4", "--json"),
+        *("--guidance", "99"),
+    )
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert said["file"] == str(Path("f.mp4").absolute())
+    assert said["file_size"] == len(VIDEO)
+    assert said["resolution"] == "854x480"
+    assert said["quality"] == "draft"
+    assert (said["duration"], said["frame_count"], said["num_scenes"]) == (3.0, 72, 1)
+    assert said["scenes"][0]["provenance"]["backend"] == "placeholder"
+    assert said["scenes"][0]["provenance"]["passed_over"][0]["message"] == NO_MODEL
+    assert said["warnings"] == [
+        {
+            "field": "guidance_scale",
+            "asked": "99",
+            "applied": "20",
+            "reason": "It must be 1 to 20.",
+        }
+    ]
+
+
+def test_quiet_prints_only_warnings(gateway):
+    args = ("render", "a hill", "--server", gateway.address, "-o", "f.mp4", "--quiet", "-f")
+    assert gator(*args).output == ""
+    done = gator(*args, "--guidance", "99")
+    assert done.stdout == ""
+    assert "Warning: guidance_scale: 99 was asked for, 20 is used." in done.stderr
+
+
+def test_a_file_that_exists_is_kept_without_force(gateway):
+    Path("f.mp4").write_bytes(b"old")
+    args = ("render", "a hill", "--server", gateway.address, "-o", "f.mp4")
+    refused = gator(*args)
+    assert refused.exit_code == 2
+    assert "--force" in refused.stderr
+    assert Path("f.mp4").read_bytes() == b"old"
+    assert gateway.requests == []
+    assert gator(*args, "--force").exit_code == 0
+    assert Path("f.mp4").read_bytes() == VIDEO
+
+
+def test_the_name_comes_from_the_prompt_and_is_free(gateway):
+    for _ in range(2):
+        assert gator("render", "A quiet harbour!", "--server", gateway.address).exit_code == 0
+    assert listing() == ["a-quiet-harbour-2.mp4", "a-quiet-harbour.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        (
+            "A serene mountain landscape at sunrise, with fog",
+            "a-serene-mountain-landscape-at-sunrise.mp4",
+        ),
+        ("日の出の山", "日の出の山.mp4"),
+        ("../../etc/passwd", "etc-passwd.mp4"),
+        ("!!!", "video.mp4"),
+        ("x" * 4000, "x" * 40 + ".mp4"),
+    ],
+)
+def test_default_names(name, path):
+    assert str(default_path(name)) == path
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["render"], "nothing to render"),
+        (["render", "a", "--scenes", "story.yaml"], "not both"),
+        (["render", "a", "-q", "hihg"], "'high'"),
+        (["render", "a", "-o", "."], "is a folder"),
+        (["render", "a", "-o", "-", "--json"], "standard output"),
+        (["render", "a", "--tls"], "--server"),
+        (["render", "a", "--server", "h", "--timeout", "0"], "more than 0"),
+        (["render", "--scenes", "none.yaml"], "none.yaml"),
+    ],
+)
+def test_wrong_usage(args, words):
+    Path("story.yaml").write_text("scenes: [a]")
+    done = gator(*args)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert listing() == ["story.yaml"]
+
+
+def test_a_bad_storyboard_is_told_by_line():
+    Path("story.yaml").write_text("scenes:\n  - prompt: a\n    duraton: 3\n")
+    done = gator("render", "--scenes", "story.yaml")
+    assert done.exit_code == 2
+    assert "story.yaml:3: scenes[0].duraton" in done.stderr
+    assert "did you mean duration?" in done.stderr
+
+
+async def bad_request(request):
+    raise invalid(
+        FieldViolation("scenes[0].prompt", "is blank; write what it shows"),
+        FieldViolation("scenes[1].prompt", "is too long"),
+    )
+    yield
+
+
+def test_a_refused_request(gateway):
+    gateway.script = bad_request
+    args = ("render", " ", "b", "--server", gateway.address, "-o", "f.mp4")
+    done = gator(*args)
+    assert done.exit_code == 2
+    assert "has 2 bad values" in done.stderr
+    assert "scenes[0].prompt: is blank; write what it shows" in done.stderr
+    said = json.loads(gator(*args, "--json").stdout)["error"]
+    assert said["reason"] == "INVALID_ARGUMENT"
+    assert [v["field"] for v in said["violations"]] == ["scenes[0].prompt", "scenes[1].prompt"]
+    assert listing() == []
+
+
+async def break_off(request):
+    yield accepted(request)
+    yield video(VIDEO[:1000])
+    raise GatorError(Reason.STORAGE_FULL, "the server's disk is full")
+
+
+def test_a_render_that_fails_leaves_no_file(gateway):
+    gateway.script = break_off
+    done = gator("render", "a", "--server", gateway.address, "-o", "f.mp4")
+    assert done.exit_code == 1
+    assert "Error: the server's disk is full" in done.stderr
+    assert "What to do: " in done.stderr
+    assert listing() == []
+
+
+def test_no_server_says_how_to_start_one():
+    done = gator("render", "a", "--server", "127.0.0.1:1", "-o", "f.mp4")
+    assert done.exit_code == 1
+    assert "no connection to the server at 127.0.0.1:1" in done.stderr
+    assert "gator serve" in done.stderr
+    assert listing() == []
+
+
+def test_a_missing_folder(gateway):
+    done = gator("render", "a", "--server", gateway.address, "-o", "none/f.mp4")
+    assert done.exit_code == 1
+    assert "does its folder exist?" in done.stderr
+
+
+def test_capabilities_as_tables(gateway):
+    done = gator("capabilities", "--server", gateway.address)
+    assert done.exit_code == 0, done.output
+    for words in ("draft", "854x480", "1.5 Mbit/s", "fade, slide", NO_MODEL, "500 scenes"):
+        assert words in done.stdout
+
+
+def test_capabilities_as_json(gateway):
+    done = gator("capabilities", "--server", gateway.address, "--json")
+    said = json.loads(done.stdout)
+    assert said["presets"]["draft"]["width"] == 854
+    assert said["transitions"] == ["fade", "slide"]
+    assert said["backends"][1] == {
+        "backend": "placeholder",
+        "available": True,
+        "models": [],
+        "message": "",
+    }
+
+
+def test_version():
+    assert gator("--version").stdout.startswith("gator ")
+
+
+def test_help_does_not_load_grpc():
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from gator_client.cli.app import app\n"
+        "assert CliRunner().invoke(app, ['render', '--help']).exit_code == 0\n"
+        "slow = {'grpc', 'google.protobuf', 'yaml', 'numpy', 'standalone'} & set(sys.modules)\n"
+        "assert not slow, slow\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+async def test_a_signal_cancels_and_leaves_no_file(gateway, tmp_path, number, status):
+    gateway.script = hang
+    process = await start("render", "a", "--server", gateway.address, "-o", "f.mp4")
+    assert await asyncio.to_thread(gateway.started.wait, 60)
+    await part_file(tmp_path)
+    process.send_signal(number)
+    _, errors = await process.communicate()
+    assert process.returncode == status
+    assert errors.decode() == "Error: Cancelled. Nothing was written.\n"
+    assert await asyncio.to_thread(gateway.ended.wait, 30)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_video_can_be_piped(gateway):
+    process = await start("render", "a", "--server", gateway.address, "-o", "-")
+    out, errors = await process.communicate()
+    assert process.returncode == 0
+    assert out == VIDEO
+    assert b"standard output" in errors
+
+
+async def forever(request):
+    yield accepted(request)
+    while True:
+        yield video(VIDEO)
+
+
+async def test_a_reader_that_goes_away_ends_the_render(gateway):
+    gateway.script = forever
+    process = await start("render", "a", "--server", gateway.address, "-o", "-")
+    await process.stdout.readexactly(len(VIDEO))
+    process.stdout._transport.close()
+    assert await process.wait() == 1
+    assert await process.stderr.read() == b""
+    assert await asyncio.to_thread(gateway.ended.wait, 30)
+
+
+async def test_ctrl_c_works_though_nobody_reads(gateway):
+    gateway.script = forever
+    read, write = os.pipe()
+    process = await start("render", "a", "--server", gateway.address, "-o", "-", stdout=write)
+    os.close(write)
+    os.set_blocking(read, False)
+    full = 16 * 4096  # what a pipe holds
+    while await asyncio.to_thread(held, read) < full:
+        assert process.returncode is None
+    process.send_signal(signal.SIGINT)
+    _, errors = await process.communicate()
+    os.close(read)
+    assert process.returncode == 130, errors
+
+
+def held(descriptor):
+    """How many bytes wait in a pipe."""
+    count = array.array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return count[0]
+
+
+async def start(*args, stdout=asyncio.subprocess.PIPE):
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "gator_client.cli",
+        *args,
+        stdout=stdout,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def part_file(folder):
+    """Waits until the first bytes of a video are in the hidden file."""
+    while not any(path.stat().st_size for path in folder.iterdir()):  # noqa: ASYNC110 - a file
+        await asyncio.sleep(0.01)
+
+
+def shown(display, console):
+    with console.capture() as captured:
+        console.print(display._picture())
+    return captured.get()
+
+
+def test_the_display_tells_how_far_a_render_is():
+    console = Console(file=io.StringIO(), width=90, height=40)
+    display = RenderDisplay(console, ["a [hill]", "b", "c"], "in this process")
+    assert "Starting in this process" in shown(display, console)
+    request = type("Request", (), {"scenes": [None] * 3})
+    for message in (accepted(request), finished(0), generating(1, 12, 25), progress(request, 0.5)):
+        display.on_event(to_event(message, ()))
+    text = shown(display, console)
+    assert "Rendering 3 scenes: 9.0 s, 854x480 at 24 fps" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["1", "a", "[hill]", "placeholder,", "0.1", "s"] in rows
+    assert ["2", "b", "step", "12", "of", "25,", "4.0", "s", "left"] in rows
+    assert ["3", "c", "waiting"] in rows
+    assert "108 of 216 pictures" in text
+    assert "50%" in text
+
+
+def test_the_display_fits_a_small_terminal():
+    console = Console(file=io.StringIO(), width=60, height=15)
+    display = RenderDisplay(console, [f"scene {n}" for n in range(1, 501)], "here")
+    for index in range(250):
+        display.on_event(to_event(finished(index), ()))
+    text = shown(display, console)
+    assert len(text.splitlines()) < 15
+    assert "scene 251" in text
+
+
+def test_words():
+    assert [seconds(v) for v in (0.04, 59.94, 65, 3720)] == [
+        "0.0 s",
+        "59.9 s",
+        "1 min 5 s",
+        "1 h 2 min",
+    ]
+    assert [size(v) for v in (830, 12_400, 3_100_000, 5 * 10**9)] == [
+        "830 bytes",
+        "12.4 kB",
+        "3.1 MB",
+        "5.0 GB",
+    ]
+    assert scene_numbers([1]) == "scene 2"
+    assert scene_numbers([0, 1, 2, 6]) == "scenes 1-3, 7"
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "standalone", None)
+    done = gator("render", "a", "-o", "f.mp4")
+    assert done.exit_code == 1
+    assert "pip install 'gator-video[standalone]'" in done.stderr
+    assert listing() == []
