@@ -67,6 +67,8 @@ def to_error(error: grpc.aio.AioRpcError, target: str) -> RenderError:
 def unreachable(target: str, details: str) -> RenderError:
     """The error for a server that does not answer, or went away in the middle."""
     text = details.lower()
+    # gRPC leads with "failed to connect to all addresses; last error: UNKNOWN: ".
+    details = details.rpartition("last error: ")[2].removeprefix("UNKNOWN: ")
     secure = "handshake" in text or "ssl" in text or "certificate" in text
     return RenderError(
         f"no connection to the server at {target}: {details or 'no details'}",

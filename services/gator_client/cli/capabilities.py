@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from gator_client.capabilities import BackendCapability, Capabilities, Device, Limits
 from gator_client.cli.connection import (
     CaFile,
     CertFile,
@@ -19,11 +23,7 @@ from gator_client.cli.connection import (
 )
 from gator_client.cli.failure import failing
 from gator_client.cli.running import run
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from gator_client.capabilities import BackendCapability, Capabilities, Device, Limits
+from gator_client.cli.wording import say, seconds, size
 
 
 def capabilities(
@@ -58,7 +58,6 @@ async def _ask(connection: Connection) -> Capabilities:
 
 
 def _print(found: Capabilities) -> None:
-    from rich.console import Console  # noqa: PLC0415 - see cli.app
 
     console = Console(highlight=False)
     console.print("Qualities", style="bold")
@@ -66,7 +65,7 @@ def _print(found: Capabilities) -> None:
     console.print()
     console.print("Backends, best first", style="bold")
     for item in found.backends:
-        console.print(_backend(item), soft_wrap=True)
+        say(console, _backend(item))
     console.print()
     names = ", ".join(transition.value for transition in found.transitions)
     for title, text in (
@@ -76,12 +75,10 @@ def _print(found: Capabilities) -> None:
         ("Limits", _limits(found.limits)),
         ("Version", found.version),
     ):
-        console.print(f"[bold]{title:<13}[/bold]", end="")
-        console.print(text, markup=False, soft_wrap=True)
+        say(console, Text.assemble((f"{title:<13}", "bold"), text))
 
 
-def _presets(found: Capabilities) -> RenderableType:
-    from rich.table import Table  # noqa: PLC0415 - see cli.app
+def _presets(found: Capabilities) -> Table:
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for heading in ("  name", "size", "frames/s", "at most", "for"):
@@ -97,8 +94,7 @@ def _presets(found: Capabilities) -> RenderableType:
     return table
 
 
-def _backend(item: BackendCapability) -> RenderableType:
-    from rich.text import Text  # noqa: PLC0415 - see cli.app
+def _backend(item: BackendCapability) -> Text:
 
     state = ("ready", "green") if item.available else ("not available", "yellow")
     said = ", ".join(part for part in (", ".join(item.models), item.message) if part)
@@ -106,7 +102,6 @@ def _backend(item: BackendCapability) -> RenderableType:
 
 
 def _device(device: Device) -> str:
-    from gator_client.cli.wording import size  # noqa: PLC0415 - see cli.app
 
     text = f"{device.type} ({device.name})" if device.name else device.type
     if device.total_memory_bytes:
@@ -116,7 +111,6 @@ def _device(device: Device) -> str:
 
 
 def _limits(limits: Limits) -> str:
-    from gator_client.cli.wording import seconds  # noqa: PLC0415 - see cli.app
 
     return (
         f"{limits.max_scenes} scenes, {limits.max_prompt_characters} characters a prompt, "

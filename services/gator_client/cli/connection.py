@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -91,6 +92,8 @@ class Connection:
 
     def client(self) -> AsyncClient:
         """A client for the server."""
+        # What goes wrong is told by the command; gRPC's own lines would stand before it.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from gator_client.channel import Tls  # noqa: PLC0415 - gRPC takes long to load
         from gator_client.client import AsyncClient  # noqa: PLC0415
 

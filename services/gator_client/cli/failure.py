@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gator_client.cli.running import InterruptionError
+from gator_client.cli.wording import say
 from gator_client.errors import InvalidRequestError, RenderError, StoryboardError
 
 
@@ -73,10 +74,10 @@ def _fail(
 ) -> None:
     if as_json:
         typer.echo(json.dumps({"error": details or {"message": message}}, ensure_ascii=False))
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(Text.assemble(("Error: ", "bold red"), message))
+    console = Console(stderr=True, highlight=False)
+    say(console, Text.assemble(("Error: ", "bold red"), message))
     if advice:
-        console.print(Text.assemble(("What to do: ", "bold"), advice))
+        say(console, Text.assemble(("What to do: ", "bold"), advice))
     raise typer.Exit(status) from None
 
 

@@ -34,6 +34,7 @@ QualityName = Annotated[
         "--quality",
         "-q",
         metavar="NAME",
+        case_sensitive=False,
         help="draft (854x480), standard (1280x720), high (1920x1080, the default) or premium "
         "(3840x2160).",
         rich_help_panel=_SCENES,
@@ -45,6 +46,7 @@ TransitionName = Annotated[
         "--transition",
         "-t",
         metavar="NAME",
+        case_sensitive=False,
         help="How a scene gives way to the next: fade, crossfade (the default), wipe, slide, "
         "zoom or dissolve.",
         rich_help_panel=_SCENES,
@@ -110,6 +112,7 @@ Fallback = Annotated[
     FallbackPolicy | None,
     typer.Option(
         metavar="NAME",
+        case_sensitive=False,
         help="What becomes of a scene that no model could make: placeholder (the default), or "
         "fail, which ends the render.",
         rich_help_panel=_MODELS,

@@ -21,6 +21,7 @@ from gator_client.cli.connection import (
     UseTls,
 )
 from gator_client.cli.destination import STDOUT, Stream, check_path, default_path, is_stream
+from gator_client.cli.display import RenderDisplay
 from gator_client.cli.failure import failing
 from gator_client.cli.options import (
     AsJson,
@@ -42,11 +43,11 @@ from gator_client.cli.options import (
     TransitionName,
 )
 from gator_client.cli.running import run
+from gator_client.cli.summary import document, print_summary, print_warnings
 from gator_client.result import RenderResult, VideoChunk
 from gator_client.scene import RenderOptions, Scene
 
 if TYPE_CHECKING:
-    from gator_client.cli.display import RenderDisplay
     from gator_client.client import AsyncClient
 
 
@@ -170,8 +171,6 @@ class Job:
 
     async def render(self, stream: Stream | None) -> RenderResult:
         """Renders to the file, or to `stream`, while the live display shows how far it is."""
-        from gator_client.cli.display import RenderDisplay  # noqa: PLC0415 - see cli.app
-
         quiet = self.as_json or self.quiet
         console = Console(stderr=True, highlight=False, quiet=quiet)
         server = self.connection.server
@@ -198,12 +197,6 @@ class Job:
 
     def report(self, result: RenderResult, elapsed: float) -> None:
         """Says what was made."""
-        from gator_client.cli.summary import (  # noqa: PLC0415 - see cli.app
-            document,
-            print_summary,
-            print_warnings,
-        )
-
         if self.as_json:
             typer.echo(document(result, self.path, elapsed))
             return

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gator_client.cli.wording import made_by, scene_numbers, seconds, size
+from gator_client.cli.wording import made_by, say, scene_numbers, seconds, size
 from gator_client.result import PassedOver, RenderResult, RenderWarning
 
 _MAX_ROWS = 40
@@ -40,7 +40,7 @@ def print_summary(
         f"{seconds(result.duration)}, {result.resolution} at {result.fps} fps, "
         f"{result.frame_count} pictures, {size(result.size_bytes)}, in {seconds(elapsed)}"
     )
-    console.print(Text.assemble((place, "bold green"), "  ", facts), soft_wrap=True)
+    say(console, Text.assemble((place, "bold green"), "  ", facts))
     console.print()
     console.print(_scene_table(result, prompts))
     hidden = len(result.scenes) - _MAX_ROWS
@@ -49,7 +49,7 @@ def print_summary(
     console.print()
     for skipped, indices in _passed_over(result).items():
         note = f"{skipped.backend.value} passed over for {scene_numbers(indices)}: "
-        console.print(Text.assemble(("Note: ", "bold cyan"), note, skipped.message), soft_wrap=True)
+        say(console, Text.assemble(("Note: ", "bold cyan"), note, skipped.message))
 
 
 def print_warnings(console: Console, warnings: Sequence[RenderWarning]) -> None:
@@ -58,7 +58,7 @@ def print_warnings(console: Console, warnings: Sequence[RenderWarning]) -> None:
         asked = f"{warning.asked} was asked for, " if warning.asked else ""
         applied = f"{warning.applied} is used. " if warning.applied else ""
         text = f"{warning.field}: {asked}{applied}{warning.reason}"
-        console.print(Text.assemble(("Warning: ", "bold yellow"), text), soft_wrap=True)
+        say(console, Text.assemble(("Warning: ", "bold yellow"), text))
 
 
 def _scene_table(result: RenderResult, prompts: Sequence[str]) -> Table:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from rich.console import Console
+from rich.text import Text
+
 from gator_client.result import Provenance
 from gator_client.video import Backend
+
+
+def say(console: Console, text: Text) -> None:
+    """Prints `text`, wrapped between words on a terminal and not at all elsewhere."""
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 def seconds(value: float) -> str:
