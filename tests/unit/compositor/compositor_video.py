@@ -64,6 +64,17 @@ def decode(data):
         )
 
 
+def pictures_so_far(data):
+    """How many pictures a player can show of a file that is still coming."""
+    end = at = 0
+    while at + 8 <= len(data):
+        at += int.from_bytes(data[at : at + 4], "big")
+        if at <= len(data):
+            end = at
+    whole = data[:end]
+    return len(decode(whole).times) if b"mdat" in whole else 0
+
+
 def packets(data):
     """(pts, dts, is key, types of its NAL units) of each packet in decoding order."""
     with av.open(io.BytesIO(data)) as container:

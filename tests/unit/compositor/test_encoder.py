@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 from compositor_reference import natural
-from compositor_video import Collector, complaints, decode, described, packets
+from compositor_video import Collector, complaints, decode, described, packets, pictures_so_far
 
 from compositor.encoder import Coding, Encoder, cpu_count, x264_version
 from compositor.engine import Cancelled
@@ -139,7 +139,7 @@ def test_a_flush_sends_all_but_the_last_fragment():
     before = len(sink.data)
     encoder.flush()
     assert len(sink.data) > before
-    assert len(decode(sink.data).times) >= 48 - 12
+    assert pictures_so_far(sink.data) >= 48 - 12
     encoder.close()
     assert len(decode(sink.data).times) == 48
 
