@@ -1,0 +1,1 @@
+"""What can make a frame, behind one protocol (`base`), and the chain that tries them in order."""

@@ -1,0 +1,94 @@
+"""Images of the embedding program: its own generator, plugged in as a backend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+
+from frame_gen.backends.base import (
+    Availability,
+    BackendError,
+    Generated,
+    GenerationEvent,
+    GenerationRequest,
+)
+from frame_gen.images import ImageError, decode_image
+from rpckit.errors import Reason
+from rpckit.provenance import Backend as Kind
+from rpckit.telemetry import logger
+
+log = logger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """What the embedding program is asked for."""
+
+    prompt: str
+    negative_prompt: str
+    width: int
+    """Of the video, pixels. An image of another size is fitted: cover, centred."""
+    height: int
+    """Of the video, pixels."""
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+
+
+ExternalImages = Callable[[ImageRequest], Awaitable[bytes]]
+"""Makes an image: the bytes of a PNG, JPEG or WebP file."""
+
+
+class ExternalBackend:
+    """See `base.Backend`. Whatever goes wrong in the embedding program is a BackendError."""
+
+    def __init__(self, images: ExternalImages) -> None:
+        self._images = images
+
+    @property
+    def kind(self) -> Kind:
+        """See `base.Backend`."""
+        return Kind.EXTERNAL
+
+    def availability(self) -> Availability:
+        """See `base.Backend`."""
+        return Availability(available=True, models=("external",))
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
+        """See `base.Backend`."""
+        asked = ImageRequest(
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
+            width=request.video_width,
+            height=request.video_height,
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=request.guidance_scale,
+            seed=request.seed,
+        )
+        try:
+            image = await self._images(asked)
+            frame = await asyncio.to_thread(decode_image, image)
+        except ImageError as error:
+            raise _failed(str(error)) from error
+        except Exception as error:
+            # Another program's code may raise anything; its text may hold its secrets.
+            log.warning("the program's own generator failed", exc_info=error)
+            raise _failed(f"the program's own generator raised {type(error).__name__}") from error
+        yield Generated(
+            frame,
+            model="external",
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=request.guidance_scale,
+        )
+
+    async def close(self) -> None:
+        """See `base.Backend`."""
+
+
+def _failed(why: str) -> BackendError:
+    return BackendError(
+        Reason.GENERATION_FAILED,
+        f"AI frame generation failed: {why}. Look into that generator, use fewer steps or a lower "
+        "quality, or ask for placeholders with use_ai_generation = false",
+    )

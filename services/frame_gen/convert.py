@@ -1,0 +1,124 @@
+"""Protobuf messages <-> the plain values of frame generation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from frame_gen.backends.base import (
+    NO_MODEL_ADVICE,
+    Backend,
+    GenerationRequest,
+    Preview,
+    Progress,
+    Queued,
+)
+from frame_gen.backends.fallback import Done
+from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
+from gator.type.v1 import capability_pb2, frame_pb2, warning_pb2
+from rpckit.errors import FieldViolation, invalid
+from rpckit.frame import FrameHeader
+from rpckit.times import to_duration
+
+MAX_PROMPT_CHARACTERS = 4_000
+SIDES = (16, 8_192)
+STEPS = (1, 100)
+GUIDANCE = (1.0, 20.0)
+
+
+def generation_request(message: pb.GenerateFrameRequest, render_id: str) -> GenerationRequest:
+    """The request of a message, or INVALID_ARGUMENT with every bad field."""
+    if bad := tuple(_violations(message)):
+        raise invalid(*bad)
+    return GenerationRequest(
+        prompt=message.prompt,
+        negative_prompt=message.negative_prompt,
+        seed=message.seed,
+        num_inference_steps=message.num_inference_steps,
+        guidance_scale=message.guidance_scale,
+        use_ai_generation=message.use_ai_generation,
+        may_fall_back=message.fallback_policy != frame_pb2.FALLBACK_POLICY_FAIL,
+        video_width=message.video_width,
+        video_height=message.video_height,
+        scene_index=message.scene_index,
+        scene_count=message.scene_count,
+        render_id=render_id,
+    )
+
+
+def _violations(message: pb.GenerateFrameRequest) -> Iterator[FieldViolation]:
+    if not message.prompt.strip():
+        yield FieldViolation("prompt", "is blank; say what the frame shows")
+    for name in ("prompt", "negative_prompt"):
+        length = len(getattr(message, name))
+        if length > MAX_PROMPT_CHARACTERS:
+            yield FieldViolation(
+                name, f"has {length} characters; at most {MAX_PROMPT_CHARACTERS} are allowed"
+            )
+    for name, (low, high) in (
+        ("num_inference_steps", STEPS),
+        ("guidance_scale", GUIDANCE),
+        ("video_width", SIDES),
+        ("video_height", SIDES),
+        ("scene_count", (1, 500)),
+    ):
+        value = getattr(message, name)
+        if not math.isfinite(value) or not low <= value <= high:
+            yield FieldViolation(name, f"is {value:g}; must be from {low:g} to {high:g}")
+    if message.scene_index >= max(message.scene_count, 1):
+        yield FieldViolation("scene_index", f"is {message.scene_index}; must be below scene_count")
+    if message.fallback_policy not in frame_pb2.FallbackPolicy.values():
+        yield FieldViolation("fallback_policy", f"is {message.fallback_policy}; is not known")
+
+
+def event(value: Queued | Progress | Preview) -> pb.GenerateFrameResponse:
+    """The message of an event before the frame."""
+    match value:
+        case Queued(position):
+            return pb.GenerateFrameResponse(queued=pb.GenerationQueued(position=position))
+        case Progress(step, steps, time_left):
+            left = None if time_left is None else to_duration(time_left)
+            progress = pb.GenerationProgress(step=step, steps=steps, time_left=left)
+            return pb.GenerateFrameResponse(progress=progress)
+        case Preview(jpeg, step):
+            return pb.GenerateFrameResponse(preview=pb.GenerationPreview(jpeg=jpeg, step=step))
+
+
+def frame(done: Done) -> Iterator[pb.GenerateFrameResponse]:
+    """The messages of a finished frame: header, chunks, done."""
+    yield pb.GenerateFrameResponse(header=_header(done.frame.header))
+    for data in done.frame.chunks():
+        yield pb.GenerateFrameResponse(chunk=frame_pb2.FrameChunk(data=data))
+    warnings = [
+        warning_pb2.Warning(field=w.field, asked=w.asked, applied=w.applied, reason=w.reason)
+        for w in done.warnings
+    ]
+    yield pb.GenerateFrameResponse(
+        done=pb.GenerationDone(provenance=done.provenance.to_proto(), warnings=warnings)
+    )
+
+
+def _header(header: FrameHeader) -> frame_pb2.FrameHeader:
+    return frame_pb2.FrameHeader(
+        width=header.width,
+        height=header.height,
+        pixel_format=header.pixel_format.value,
+        size_bytes=header.size,
+        sha256=header.sha256,
+    )
+
+
+def capabilities(backends: Sequence[Backend], version: str) -> pb.GetCapabilitiesResponse:
+    """What the backends can do now."""
+    answer = pb.GetCapabilitiesResponse(device=capability_pb2.Device(type="cpu"), version=version)
+    if all(b.kind.value == frame_pb2.BACKEND_PLACEHOLDER for b in backends):
+        answer.backends.add(backend=frame_pb2.BACKEND_DIFFUSERS, message=NO_MODEL_ADVICE)
+    for backend in backends:
+        state = backend.availability()
+        answer.backends.add(
+            backend=backend.kind.value,
+            available=state.available,
+            models=state.models,
+            message=state.message,
+        )
+    return answer

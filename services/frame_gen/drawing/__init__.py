@@ -1,0 +1,1 @@
+"""Drawing of placeholders: a gradient, and the prompt set in type. Pure functions, no I/O."""

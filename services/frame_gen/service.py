@@ -1,0 +1,52 @@
+"""Frames, as many at a time as the settings allow."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from frame_gen.backends.base import GenerationRequest, Preview, Progress, Queued
+from frame_gen.backends.fallback import Done, FallbackChain
+from rpckit.errors import GatorError, Reason
+
+RETRY_AFTER = 2.0
+"""Seconds after which a caller that was refused may try again."""
+
+
+class FrameGenService:
+    """Makes frames with a chain of backends."""
+
+    def __init__(self, chain: FallbackChain, max_requests: int) -> None:
+        """At most `max_requests` run or wait at a time."""
+        self.chain = chain
+        """What makes the frames."""
+        self._max_requests = max_requests
+        self._requests = 0
+
+    async def generate(
+        self, request: GenerationRequest, remaining: float | None
+    ) -> AsyncGenerator[Queued | Progress | Preview | Done, None]:
+        """Makes one frame within `remaining` seconds (None: any time); `Done` is the last event.
+
+        Raises:
+            GatorError: OVERLOADED; what `FallbackChain.generate` raises.
+        """
+        if self._requests >= self._max_requests:
+            raise GatorError(
+                Reason.OVERLOADED,
+                f"{self._requests} frames are being made or wait, as many as this service takes; "
+                "try later",
+                retry_after=RETRY_AFTER,
+            )
+        self._requests += 1
+        try:
+            async with aclosing(self.chain.generate(request, remaining)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._requests -= 1
+
+    async def close(self) -> None:
+        """Frees what the backends hold."""
+        for backend in self.chain.backends:
+            await backend.close()
