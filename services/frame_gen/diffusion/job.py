@@ -59,6 +59,18 @@ class Preview:
 
 
 @dataclass(frozen=True)
+class Truncated:
+    """Words that the model did not see, because its text encoder takes only so many."""
+
+    field: str
+    """`prompt` or `negative_prompt`."""
+    ignored: str
+    """The end of the text, as the tokenizer spells it."""
+    limit: int
+    """Number of tokens that were read."""
+
+
+@dataclass(frozen=True)
 class Image:
     """A finished image."""
 
@@ -67,8 +79,7 @@ class Image:
     """Seconds from submission to the first step."""
     generation_time: float
     """Seconds from the first step to the decoded picture."""
-    warnings: tuple[str, ...] = ()
-    """For people: what was not done as asked, such as the words that the model did not see."""
+    truncated: tuple[Truncated, ...] = ()
 
 
 class FailureReason(Enum):
