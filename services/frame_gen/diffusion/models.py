@@ -132,19 +132,17 @@ def why_not_steppable(pipeline: Any) -> str:
 
     What it refuses is called as a whole pipeline instead.
     """
-    unet = getattr(pipeline, "unet", None)
-    if unet is None or getattr(pipeline, "vae", None) is None:
+    if getattr(pipeline, "unet", None) is None or getattr(pipeline, "vae", None) is None:
         return "it has no UNet with a VAE"
     if getattr(pipeline, "text_encoder", None) is None:
         return "it lacks the first text encoder, as refiners do"
-    config = unet.config
-    if config.in_channels != pipeline.vae.config.latent_channels:
-        return "its UNet takes more than latents, such as a mask"
-    if config.time_cond_proj_dim is not None:
-        return "its UNet takes the guidance as an embedding"
-    if config.class_embed_type is not None or config.num_class_embeds is not None:
-        return "its UNet takes a class"
+    config = pipeline.unet.config
     two = getattr(pipeline, "text_encoder_2", None) is not None
-    if config.addition_embed_type != ("text_time" if two else None):
-        return "its UNet takes other conditions than text and sizes"
-    return ""
+    other_inputs = {
+        "a mask or an image": config.in_channels != pipeline.vae.config.latent_channels,
+        "the guidance": config.time_cond_proj_dim is not None,
+        "a class": config.class_embed_type is not None or config.num_class_embeds is not None,
+        "further conditions": config.addition_embed_type != ("text_time" if two else None),
+    }
+    taken = [name for name, is_taken in other_inputs.items() if is_taken]
+    return f"its UNet takes {', '.join(taken)} beside latents and text" if taken else ""

@@ -158,9 +158,7 @@ class World:
         self.left[item] = steps
         self.about[item] = (f"r{render}", key, rows)
         until = None if deadline is None else self.now + deadline
-        add(
-            self.queue, item, render=f"r{render}", key=key, rows=rows, now=self.now, deadline=until
-        )
+        add(self.queue, item, render=f"r{render}", key=key, rows=rows, now=self.now, deadline=until)
 
     def leave(self, item):
         if self.queue.remove(item):
