@@ -107,6 +107,11 @@ class Connection:
         while await self._reader.read(1 << 16):
             pass
 
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        self.ended = True
+        self._writer.transport.abort()
+
     async def end(self) -> None:
         """Ends the connection once all is sent."""
         self.ended = True
@@ -137,7 +142,7 @@ class OpenAIServer:
         """Most requests that were open at a time."""
         self._open = 0
         self._changed = asyncio.Condition()
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], Connection] = {}
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -149,9 +154,10 @@ class OpenAIServer:
     async def __aexit__(self, *_: object) -> None:
         assert self._server
         self._server.close()
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        # Not by cancelling their tasks, of which asyncio would complain.
+        for connection in self._connections.values():
+            connection.abort()
+        await asyncio.gather(*self._connections)
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Waits for something that a request or its end brings about."""
@@ -161,8 +167,8 @@ class OpenAIServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
-        self._connections.add(task)
         connection = Connection(reader, writer)
+        self._connections[task] = connection
         try:
             while not connection.ended and (request := await connection.receive()):
                 self.requests.append(request)
@@ -171,8 +177,8 @@ class OpenAIServer:
         except ConnectionError:
             self.hang_ups += 1
         finally:
-            self._connections.discard(task)
-            writer.transport.abort()
+            del self._connections[task]
+            connection.abort()
             async with self._changed:
                 self._changed.notify_all()
 

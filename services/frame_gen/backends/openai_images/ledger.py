@@ -74,7 +74,12 @@ def open_store(url: str) -> ObjectStore:
             return from_url(url)
         return from_url(
             url,
-            client_options={"timeout": STORE_TIMEOUT, "connect_timeout": STORE_TIMEOUT},
+            client_options={
+                # These stand in the place of AWS_ALLOW_HTTP and the like, which are not read then.
+                "allow_http": True,
+                "connect_timeout": STORE_TIMEOUT,
+                "timeout": STORE_TIMEOUT,
+            },
             retry_config={"max_retries": 3, "retry_timeout": STORE_TIMEOUT},
         )
 
