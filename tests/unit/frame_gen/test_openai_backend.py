@@ -26,9 +26,12 @@ from tests.support.openai_server import (
 )
 
 from frame_gen.backends.base import BackendError, Preview, Queued
+from frame_gen.backends.fallback import Done, FallbackChain
 from frame_gen.backends.openai import OpenAIBackend
 from frame_gen.backends.openai_images.models import RETIRED
-from rpckit.errors import Reason
+from frame_gen.backends.placeholder import PlaceholderBackend
+from rpckit.errors import GatorError, Reason
+from rpckit.provenance import Backend as Kind
 from rpckit.testing import other_tasks
 
 
@@ -186,7 +189,7 @@ async def test_a_time_out_ends_the_request_and_is_not_tried_again(
     server: OpenAIServer, tmp_path: Path, slow: Reply
 ) -> None:
     server.script.append(slow)
-    async with backend(buying(server, tmp_path, timeout=0.3)) as openai:
+    async with backend(buying(server, tmp_path, timeout=1.0)) as openai:
         with pytest.raises(BackendError) as caught:
             await frame_of(openai)
         assert caught.value.reason is Reason.DEADLINE_EXCEEDED
@@ -373,3 +376,39 @@ async def test_a_broken_preview_spoils_nothing(server: OpenAIServer, tmp_path: P
     async with backend(buying(server, tmp_path, partial_images=3)) as openai:
         (only,) = await events_of(openai)
     assert only.frame.header.width == 64
+
+
+async def test_the_provenance_tells_what_openai_refused(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
+    server.script.append(refusal(400, "moderation_blocked"))
+    placeholder = PlaceholderBackend(1)
+    async with backend(buying(server, tmp_path)) as openai:
+        chain = FallbackChain([openai, placeholder], frame_timeout=60)
+        made = [event async for event in chain.generate(SCENE)][-1]
+        bought = [event async for event in chain.generate(replace(SCENE, scene_index=1))][-1]
+    await placeholder.close()
+    assert isinstance(made, Done)
+    assert made.provenance.backend is Kind.PLACEHOLDER
+    (over,) = made.provenance.passed_over
+    assert (over.backend, over.reason) == (Kind.OPENAI, "CONTENT_REJECTED")
+    assert isinstance(bought, Done)
+    assert bought.provenance.backend is Kind.OPENAI
+    assert bought.provenance.model == "gpt-image-2"
+    assert (bought.provenance.width, bought.provenance.height) == (64, 32)
+
+
+async def test_out_of_time_in_the_chain_it_counts_as_paid(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
+    async with backend(buying(server, tmp_path)) as openai:
+        # The first image waits for packages to be imported, which may take as long.
+        await frame_of(openai, replace(SCENE, scene_index=1))
+        server.script.append(silence())
+        chain = FallbackChain([openai], frame_timeout=2.0)
+        with pytest.raises(GatorError, match="longer than a frame may take"):
+            _ = [event async for event in chain.generate(SCENE)]
+        await server.until(lambda: server.hang_ups == 1)
+        with pytest.raises(BackendError, match="was cancelled"):
+            await frame_of(openai)
+    assert len(server.requests) == 2
