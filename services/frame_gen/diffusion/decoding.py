@@ -155,7 +155,8 @@ class Decoder:
             picture = None
             started = self._clock()
             with Attempt() as attempt:
-                self._gate.enter(Phase.DECODE, 1)
+                pixels = item.job.width * item.job.height
+                self._gate.enter(Phase.DECODE, rows=1, pixels=pixels)
                 picture = self._decoded(item, ready)
             if picture is not None:
                 took = self._clock() - started

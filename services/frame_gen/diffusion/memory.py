@@ -24,14 +24,17 @@ class Phase(Enum):
 class MemoryGate(Protocol):
     """Is asked before each piece of work that needs much memory."""
 
-    def enter(self, phase: Phase, rows: int) -> None:
-        """Raises torch.OutOfMemoryError to refuse the work; `rows` is its batch size."""
+    def enter(self, phase: Phase, *, rows: int, pixels: int) -> None:
+        """Raises torch.OutOfMemoryError to refuse the work.
+
+        `rows` is its batch size, `pixels` the size of the image (0 for texts).
+        """
 
 
 class OpenGate:
     """Refuses nothing: the device's own allocator decides."""
 
-    def enter(self, phase: Phase, rows: int) -> None:
+    def enter(self, phase: Phase, *, rows: int, pixels: int) -> None:
         """See `MemoryGate`."""
 
 

@@ -77,7 +77,7 @@ class Preparer:
     ) -> dict[str, Embedding]:
         if not conditioner.missing(texts):
             return conditioner.encode(texts)
-        self._gate.enter(Phase.ENCODE, len(texts))
+        self._gate.enter(Phase.ENCODE, rows=len(texts), pixels=0)
         with self._residence.using(model, Part.TEXT):
             return conditioner.encode(texts)
 

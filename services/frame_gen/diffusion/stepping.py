@@ -114,8 +114,9 @@ class Stepper:
     def _call(
         self, pack: list[_Owned], size: int, predictions: dict[Item, list[torch.Tensor]]
     ) -> None:
-        self._gate.enter(Phase.DENOISE, size)
-        model = pack[0][0].model
+        first = pack[0][0]
+        self._gate.enter(Phase.DENOISE, rows=size, pixels=first.job.width * first.job.height)
+        model = first.model
         with self._residence.using(model, Part.UNET):
             outputs = predict(model.unet, [row for _, row in pack], size)
         for (item, _), output in zip(pack, outputs, strict=True):
