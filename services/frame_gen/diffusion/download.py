@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import json
@@ -17,7 +18,7 @@ from frame_gen.diffusion.hub import (
     INDEX,
     Located,
     cache_folder,
-    locate_cached,
+    locate,
     parts_of,
     wanted_files,
 )
@@ -35,6 +36,8 @@ class DownloadProgress:
 
     done: int
     total: int
+    time_left: float | None = None
+    """Estimate in seconds; None where there is nothing to judge by."""
 
 
 class DownloadError(Exception):
@@ -52,6 +55,7 @@ class Downloader:
         """`timeout` seconds to say what a repository holds; `stopped` ends a download soon."""
         self._timeout = timeout
         self._stopped = stopped
+        self._started = 0.0
         self._logged = 0.0
         self.progress: DownloadProgress | None = None
         """Of the download that is under way."""
@@ -110,6 +114,7 @@ class Downloader:
             bytes=total,
             licence=entry.licence,
         )
+        self._started = time.monotonic()
         self._advance(entry, 0, total)
         hub.snapshot_download(
             entry.repository,
@@ -119,13 +124,15 @@ class Downloader:
             **place,
         )
         log.info("downloaded a model", model=entry.name, revision=commit, bytes=total)
-        return locate_cached(entry)
+        return locate(dataclasses.replace(entry, folder=None))
 
     def _advance(self, entry: ModelEntry, done: int, total: int) -> None:
         if self._stopped():
             raise DownloadStopped
         done = min(done, total)
-        self.progress = DownloadProgress(done, total)
+        passed = time.monotonic() - self._started
+        left = passed * (total - done) / done if done and passed > 1 else None
+        self.progress = DownloadProgress(done, total, left)
         if time.monotonic() - self._logged >= _LOG_EVERY:
             self._logged = time.monotonic()
             percent = 100 * done // max(total, 1)
@@ -160,7 +167,7 @@ def _explain(hub: Any, entry: ModelEntry, error: Exception) -> str:
     errors = hub.errors
     known = {
         errors.GatedRepoError: (
-            f"{name} wants its terms to be accepted: do so on its page of the hub, then set HF_TOKEN"
+            f"{name} wants its terms accepted: do so on its page of the hub, then set HF_TOKEN"
         ),
         errors.RepositoryNotFoundError: (
             f"the hub has no {name} for this user; set HF_TOKEN if it is private"

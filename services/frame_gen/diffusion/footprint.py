@@ -26,8 +26,11 @@ RESERVE = 256 << 20
 BYTES = {Dtype.FLOAT32: 4, Dtype.FLOAT16: 2, Dtype.BFLOAT16: 2}
 """Of one element."""
 
-_ON_DEVICE = ("unet", "transformer", "transformer_2", "vae", "prior", "decoder")
-_TEXT = ("text_encoder", "text_encoder_2", "text_encoder_3")
+_PARTS = (
+    *("unet", "transformer", "transformer_2", "vae"),
+    *("text_encoder", "text_encoder_2", "text_encoder_3"),
+)
+"""Folders of a model whose weights go to the device."""
 
 
 class BadWeights(Exception):  # noqa: N818 - a fact about a file, said to people
@@ -44,9 +47,9 @@ class Weights:
         """In memory in a number format, all parts together."""
         return sum(self.elements.values()) * BYTES[dtype]
 
-    def text_bytes(self, dtype: Dtype) -> int:
-        """Those of the text encoders, which may stay in main memory."""
-        return sum(n for part, n in self.elements.items() if part in _TEXT) * BYTES[dtype]
+    def largest(self, dtype: Dtype) -> int:
+        """As `bytes`, of the largest part."""
+        return max(self.elements.values()) * BYTES[dtype]
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class Footprint:
     """Memory that a model is predicted to need, in bytes."""
 
     weights: int
-    text: int
-    """Of the weights, those of the text encoders."""
+    largest: int
+    """Of the weights, those of the largest part."""
     denoise: int
     """Of one step of `rows` rows."""
     decode: int
@@ -68,14 +71,23 @@ class Footprint:
         return self.weights + self.denoise + self.decode
 
     @property
-    def least(self) -> int:
-        """The least with which it works: one row, text encoders in main memory, decoding alone."""
-        return self.weights - self.text + max(self.denoise // self.rows, self.decode)
+    def needed(self) -> int:
+        """Free memory with which it runs at full speed."""
+        return self.peak + RESERVE
 
     @property
-    def needed(self) -> int:
-        """Free memory to ask for where it shall run at full speed."""
-        return self.peak + RESERVE
+    def least(self) -> int:
+        """Free memory with which it runs at all: a row at a time, then pictures in tiles."""
+        return self.weights + self._least_work + RESERVE
+
+    @property
+    def least_offloaded(self) -> int:
+        """As `least`, where only the part that works is on the device."""
+        return self.largest + self._least_work + RESERVE
+
+    @property
+    def _least_work(self) -> int:
+        return max(self.denoise // self.rows, self.decode // 4)
 
 
 def elements_in(path: Path) -> int:
@@ -125,7 +137,7 @@ def weights_of(folder: Path, variant: str = "", *, safety_checker: bool = True) 
     elements = {
         part: sum(elements_in(file) for file in files)
         for part, files in weight_files(folder, variant).items()
-        if part in (*_ON_DEVICE, *_TEXT) or (part == "safety_checker" and safety_checker)
+        if part in _PARTS or (part == "safety_checker" and safety_checker)
     }
     if not elements:
         raise BadWeights("the folder holds no safetensors files of a model")
@@ -137,9 +149,10 @@ def predict(entry: ModelEntry, weights: Weights | None, dtype: Dtype, rows: int)
     size = BYTES[dtype]
     pixels = entry.width * entry.height
     latents = pixels // LATENT_SCALE**2
+    weight = entry.weights * size // 2 if weights is None else weights.bytes(dtype)
     return Footprint(
-        weights=entry.weights * size // 2 if weights is None else weights.bytes(dtype),
-        text=0 if weights is None else weights.text_bytes(dtype),
+        weights=weight,
+        largest=weight if weights is None else weights.largest(dtype),
         denoise=entry.working.denoise * latents * rows * size,
         decode=entry.working.decode * pixels * size,
         rows=rows,

@@ -64,8 +64,8 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(named).expanduser() if named else _home(environment) / "hub"
 
 
-def locate(entry: ModelEntry, models: Path | None = None) -> Located | None:
-    """The model's files on this machine, whole; None if they are not there.
+def find_folder(entry: ModelEntry, models: Path | None = None) -> Path | None:
+    """The folder with the model's files on this machine, whole; None if they are not there.
 
     Looks into the entry's own folder, then a folder of its name in `models`,
     then the hub's cache.
@@ -73,14 +73,19 @@ def locate(entry: ModelEntry, models: Path | None = None) -> Located | None:
     folders = [entry.folder] if entry.folder is not None else []
     if models is not None:
         folders.append(models / entry.name)
-    for folder in folders:
-        if is_whole(folder, entry.variant):
-            return Located(folder, _fingerprint(folder))
-    return locate_cached(entry) if entry.repository else None
+    if entry.repository and (cached := _snapshot(entry)) is not None:
+        folders.append(cached)
+    return next((folder for folder in folders if is_whole(folder, entry.variant)), None)
 
 
-def locate_cached(entry: ModelEntry) -> Located | None:
-    """The model's files in the hub's cache, whole; None if they are not there."""
+def locate(entry: ModelEntry, models: Path | None = None) -> Located | None:
+    """As `find_folder`, with the revision of what is there. Reads some megabytes."""
+    folder = find_folder(entry, models)
+    return None if folder is None else Located(folder, _revision_of(folder))
+
+
+def _snapshot(entry: ModelEntry) -> Path | None:
+    """Where the hub's cache holds the entry's revision, if it does at all."""
     repository = cache_folder() / f"models--{entry.repository.replace('/', '--')}"
     commit = entry.revision
     if not _COMMIT.fullmatch(commit):
@@ -88,8 +93,7 @@ def locate_cached(entry: ModelEntry) -> Located | None:
             commit = (repository / "refs" / entry.revision).read_text().strip()
         except OSError:
             return None
-    folder = repository / "snapshots" / commit
-    return Located(folder, commit) if is_whole(folder, entry.variant) else None
+    return repository / "snapshots" / commit
 
 
 def is_whole(folder: Path, variant: str = "") -> bool:
@@ -133,13 +137,14 @@ def _shard_indexes(folder: Path, variant: str) -> list[Path]:
     return marked or [path for path in indexes if path.name.endswith(".safetensors.index.json")]
 
 
-def _fingerprint(folder: Path) -> str:
-    """A name for the contents of a folder that is no snapshot of the hub.
+def _revision_of(folder: Path) -> str:
+    """The commit of a snapshot of the hub, or a name for the contents of another folder.
 
     Of gigabytes of weights only the size and the two ends are read.
     """
-    if folder.resolve().parent.name == "snapshots" and _COMMIT.fullmatch(folder.resolve().name):
-        return folder.resolve().name
+    whole = folder.resolve()
+    if whole.parent.name == "snapshots" and _COMMIT.fullmatch(whole.name):
+        return whole.name
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         if path.suffix not in (*_CONFIG_SUFFIXES, ".safetensors"):
