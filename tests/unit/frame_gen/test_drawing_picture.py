@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -48,6 +49,15 @@ def test_the_same_scene_gives_the_same_bytes_in_another_process():
         [sys.executable, "-c", script, prompt], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == here
+
+
+def test_threads_that_draw_at_a_time_do_not_disturb_each_other():
+    prompts = [PROMPT, "日の出の山", "منظر جبلي", "सूर्योदय", "😀🏔️", LONG] * 4
+    alone = [draw(prompt, 1) for prompt in prompts[:6]] * 4
+    with ThreadPoolExecutor(6) as threads:
+        together = list(threads.map(lambda prompt: draw(prompt, 1), prompts))
+    for one, other in zip(alone, together, strict=True):
+        assert (one == other).all()
 
 
 def test_neighbouring_scenes_differ_clearly_in_colour():

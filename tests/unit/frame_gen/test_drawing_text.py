@@ -103,6 +103,12 @@ def test_a_picture_too_small_for_the_prompt_shows_its_beginning_and_an_ellipsis(
     assert card.layout.size >= 6
 
 
+def test_more_lines_than_fit_become_running_text():
+    card = plan_card("a\n" * 2000, 1920, 1080)
+    assert shown_text(card) == "a " * 1999 + "a"
+    assert card.shown == card.length
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
