@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from rpckit.frame import MAX_PIXELS, Frame
+from rpckit.frame import MAX_PIXELS, MAX_SIDE, Frame
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 """What is decoded; every other decoder of Pillow stays out of reach."""
@@ -31,24 +30,25 @@ def decode_image(data: object) -> Frame:
     if len(data) > MAX_BYTES:
         raise ImageError(f"the image has {len(data)} bytes; at most {MAX_BYTES} are taken")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            _check_size(image)
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_size(image)
+        pixels = np.ascontiguousarray(_flat(ImageOps.exif_transpose(image)))
+    except ImageError:
+        raise
+    except Exception as error:
+        # Pillow's decoders raise many kinds for broken bytes: struct.error, EOFError, ...
         formats = ", ".join(FORMATS)
         raise ImageError(f"the bytes are not a whole {formats} image") from error
-    pixels = np.ascontiguousarray(_flat(ImageOps.exif_transpose(image)))
     height, width = pixels.shape[:2]
     return Frame.of(width, height, pixels.data.cast("B"))
 
 
 def _check_size(image: Image.Image) -> None:
     """Before a pixel is decoded."""
-    if image.width * image.height > MAX_PIXELS:
+    if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
         raise ImageError(
-            f"the image has {image.width}x{image.height} pixels; at most {MAX_PIXELS} are taken"
+            f"the image has {image.width}x{image.height} pixels; at most {MAX_PIXELS} are taken, "
+            f"and {MAX_SIDE} a side"
         )
 
 

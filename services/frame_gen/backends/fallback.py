@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -30,7 +31,8 @@ from rpckit.telemetry import logger
 log = logger(__name__)
 
 RESERVE = 2.0
-"""Seconds of a call's time that models leave for the placeholder that may have to stand in."""
+"""Seconds of a call's time, at most a fifth, that models leave for the placeholder that may
+have to stand in."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,10 @@ class FallbackChain:
             GatorError: no backend that the request allows could make it.
         """
         started = time.monotonic()
-        end = None if remaining is None else started + remaining
+        ends = _Ends(started, remaining)
         passed_over: list[PassedOver] = []
         for backend in self._candidates(request, passed_over):
-            attempt = _Attempt(backend, self._limit(backend, end))
+            attempt = _Attempt(backend, self._frame_timeout, ends.of(backend))
             try:
                 async with aclosing(attempt.events(request)) as events:
                     async for event in events:
@@ -97,20 +99,29 @@ class FallbackChain:
             candidates += [b for b in self.backends if b.kind is Kind.PLACEHOLDER]
         return candidates
 
-    def _limit(self, backend: Backend, end: float | None) -> float:
-        """When an attempt must have ended, on the monotonic clock."""
-        limit = time.monotonic() + self._frame_timeout
-        if end is None:
-            return limit
-        return min(limit, end if backend.kind is Kind.PLACEHOLDER else end - RESERVE)
+
+class _Ends:
+    """When the time of a call is over, on the monotonic clock."""
+
+    def __init__(self, started: float, remaining: float | None) -> None:
+        self._of_call = math.inf if remaining is None else started + remaining
+        reserve = 0.0 if remaining is None else min(RESERVE, remaining / 5)
+        self._of_models = self._of_call - reserve
+
+    def of(self, backend: Backend) -> float:
+        """When `backend` must have ended."""
+        return self._of_call if backend.kind is Kind.PLACEHOLDER else self._of_models
 
 
 class _Attempt:
     """One backend's try at one frame, with its times."""
 
-    def __init__(self, backend: Backend, limit: float) -> None:
+    def __init__(self, backend: Backend, frame_timeout: float, end: float) -> None:
+        """`frame_timeout` counts while the backend is not `Queued`; `end` is `_Ends.of` it."""
         self._backend = backend
-        self._limit = limit
+        self._frame_timeout = frame_timeout
+        self._end = end
+        self._waiting = False
         self._working_since = time.monotonic()
 
     async def events(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
@@ -119,16 +130,22 @@ class _Attempt:
             while True:
                 try:
                     # The time limit must not span a yield: it would fire in the caller.
-                    event = await _within(self._limit, events)
+                    event = await _within(self._limit(), events)
                 except StopAsyncIteration:
                     raise BackendError(
                         Reason.GENERATION_FAILED, "AI frame generation failed: no frame came"
                     ) from None
-                if isinstance(event, Queued):
+                if self._waiting:
                     self._working_since = time.monotonic()
+                self._waiting = isinstance(event, Queued)
                 yield event
                 if isinstance(event, Generated):
                     return
+
+    def _limit(self) -> float:
+        if self._waiting:
+            return self._end
+        return min(self._working_since + self._frame_timeout, self._end)
 
     def done(
         self,

@@ -13,6 +13,7 @@ from frame_gen.backends.base import (
     Generated,
     GenerationEvent,
     GenerationRequest,
+    Progress,
     Queued,
 )
 from frame_gen.drawing.card import SUBSTITUTE, Card, draw_card, plan_card
@@ -48,6 +49,7 @@ class PlaceholderBackend:
         finally:
             self._waiting -= 1
         try:
+            yield Progress(0, 0)
             generated = await self._draw(request)
         finally:
             self._slots.release()
