@@ -195,6 +195,7 @@ async def test_a_bad_header_is_refused_with_every_bad_field(stub, name):
 
 
 TWO = specification(scene(), scene())
+LONG = specification(*[scene(duration=Duration(seconds=600))] * 2)
 MISPLACED = {
     "nothing": ((), "specification"),
     "a scene first": ((header(),), "specification"),
@@ -208,7 +209,8 @@ MISPLACED = {
     "a chunk too many": ((TWO, header(0), chunk(), chunk()), "scene"),
     "a closed stream with scenes missing": ((TWO, header(0), chunk()), "scene"),
     "a scene too many": (
-        (TWO, header(0), chunk(), header(1), chunk(), header(2)),
+        # So long that the video is not complete before the message that is too many is read.
+        (LONG, header(0), chunk(), header(1), chunk(), header(2)),
         "end",
     ),
 }
