@@ -121,7 +121,7 @@ def test_json_is_the_only_thing_on_stdout(gateway):
             "field": "guidance_scale",
             "asked": "99",
             "applied": "20",
-            "reason": "It must be 1 to 20.",
+            "reason": "it must be from 1 to 20",
         }
     ]
 
@@ -131,7 +131,7 @@ def test_quiet_prints_only_warnings(gateway):
     assert gator(*args).output == ""
     done = gator(*args, "--guidance", "99")
     assert done.stdout == ""
-    assert "Warning: guidance_scale: 99 was asked for, 20 is used." in done.stderr
+    assert "Warning: guidance_scale: 99 was asked for, 20 is used: it must" in done.stderr
 
 
 def test_a_file_that_exists_is_kept_without_force(gateway):
@@ -180,6 +180,7 @@ def test_default_names(name, path):
         (["render", "a", "--tls"], "--server"),
         (["render", "a", "--server", "h", "--timeout", "0"], "more than 0"),
         (["render", "--scenes", "none.yaml"], "none.yaml"),
+        (["render", "a", "--server", "127.0.0.1:1", "--seed", "-1"], "scenes[0].seed"),
     ],
 )
 def test_wrong_usage(args, words):
