@@ -48,7 +48,10 @@ class ExternalBackend:
     def __init__(self, images: ExternalImages) -> None:
         self._images = images
         # A generator that was written for one program is seldom ready for two calls at a time.
-        self._one_at_a_time = asyncio.Lock()
+        # A semaphore, as a lock does not count those that it has woken: who comes
+        # between would wait without saying so.
+        self._one_at_a_time = asyncio.Semaphore(1)
+        self._waiting = 0
 
     @property
     def kind(self) -> Kind:
@@ -61,11 +64,18 @@ class ExternalBackend:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """See `base.Backend`."""
-        if self._one_at_a_time.locked():
-            yield Queued(1)
-        async with self._one_at_a_time:
+        self._waiting += 1
+        try:
+            if self._one_at_a_time.locked():
+                yield Queued(self._waiting - 1)
+            await self._one_at_a_time.acquire()
+        finally:
+            self._waiting -= 1
+        try:
             yield Progress(0, request.num_inference_steps)
             image = await self._image(request)
+        finally:
+            self._one_at_a_time.release()
         try:
             frame = await asyncio.to_thread(decode_image, image)
         except ImageError as error:
@@ -87,11 +97,12 @@ class ExternalBackend:
             guidance_scale=request.guidance_scale,
             seed=request.seed,
         )
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task else 0
         try:
             return await self._images(asked)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if task is None or task.cancelling() > cancelled_before:
                 raise
             raise _failed("the program's own generator was cancelled") from None
         except Exception as error:

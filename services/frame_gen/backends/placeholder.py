@@ -41,10 +41,10 @@ class PlaceholderBackend:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """See `base.Backend`."""
-        if self._slots.locked():
-            yield Queued(self._waiting)
         self._waiting += 1
         try:
+            if self._slots.locked():
+                yield Queued(self._waiting - 1)
             await self._slots.acquire()
         finally:
             self._waiting -= 1
