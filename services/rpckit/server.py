@@ -98,8 +98,8 @@ class RunningServer:
             await self._server.start()
         except (RuntimeError, OSError) as error:
             raise ServerStartError(
-                f"the {service.name} service cannot listen on {settings.listen}: {error}. "
-                "Is another server on that port, or a certificate file missing?"
+                f"the {service.name} service cannot listen on {settings.listen}. Is another "
+                "server on that port, or a certificate file missing?"
             ) from error
         self._watch = asyncio.create_task(self._watch_readiness(), name=f"{service.name} health")
         log.info("listening", service=service.name, address=self.address)

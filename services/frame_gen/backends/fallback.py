@@ -253,6 +253,6 @@ def _nothing_left(
     backends = ",".join(over.backend.name for over in passed_over)
     return GatorError(
         reason,
-        f"scene {request.scene_index}: {message}",
+        f"scenes[{request.scene_index}]: {message}",
         metadata={"backends": backends, "scene": str(request.scene_index)},
     )
