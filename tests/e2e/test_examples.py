@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.video import decoded
 
 from gator_client import load_storyboard
+from tests.support.video import decoded
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

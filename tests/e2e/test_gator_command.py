@@ -7,6 +7,7 @@ import signal
 import sys
 
 import pytest
+
 from tests.support.video import decoded, described
 
 

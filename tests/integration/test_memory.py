@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from rpckit.client import open_channel
+from rpckit.video import PRESETS, Quality
 from tests.support.composing import compose
 from tests.support.natural import still
 from tests.support.processes import server_process
 from tests.support.reference import Scene
-
-from rpckit.client import open_channel
-from rpckit.video import PRESETS, Quality
 
 PREMIUM = PRESETS[Quality.PREMIUM]
 FRAME_MIB = PREMIUM.width * PREMIUM.height * 3 / (1 << 20)
