@@ -16,18 +16,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 import av
 import imageio_ffmpeg
-from tests.benchmarks import ffmpeg, ours
-from tests.benchmarks.job import SCENES, Job, prepared
-from tests.benchmarks.measure import Run, command
-from tests.benchmarks.outcome import outcome, same_settings
-from tests.benchmarks.table import Row, table
-from tests.support import natural
+import psutil
 
 from compositor.encoder import cpu_count
 from rpckit.video import PRESETS, Quality
+from tests.benchmarks import ffmpeg, ours
+from tests.benchmarks.job import SCENES, Job, prepared
+from tests.benchmarks.measure import Run, command, disturbed
+from tests.benchmarks.outcome import outcome, same_settings
+from tests.benchmarks.table import Row, table
+from tests.support import natural
 
 Contender = tuple[str, str, Callable[[], Run]]
 """Name of its video, what it is, and one run of it."""
@@ -63,13 +65,13 @@ def composing(running: ours.Stack, job: Job) -> Iterator[Contender]:
     yield from peers(job)
 
 
-def measured(job: Job, contenders: list[Contender], runs: int) -> list[Row]:
+def measured(job: Job, contenders: list[Contender], runs: int, server: psutil.Process) -> list[Row]:
     """All contenders at one job, turn by turn."""
     preset = job.quality.name.lower()
     rows = [Row(preset, job.name, key, title, job.frame_count) for key, title, _ in contenders]
     for number in range(runs):
         for row, (key, _, once) in zip(rows, contenders, strict=True):
-            row.runs.append(once())
+            row.runs.append(disturbed(once, server))
             tell(f"{preset}, {job.name}, run {number + 1}: {key} {row.runs[-1].wall:.2f} s")
         if number == 0:  # each run writes the same, and a bad job is better known at once
             for row in rows:
@@ -114,6 +116,10 @@ def main() -> None:
                 for stills in asked.stills.split(","):
                     rows += of(running, quality, stills, root, asked.runs)
     print(table(rows))
+    others = [run.others for row in rows for run in row.runs]
+    print(
+        f"others kept {median(others):.2f} of {cpu_count()} cores busy; at most {max(others):.2f}"
+    )
     if asked.json:
         found = {"machine": said, "rows": [asdict(row) for row in rows]}
         asked.json.write_text(json.dumps(found, indent=1))
@@ -125,11 +131,11 @@ def of(running: ours.Stack, quality: Quality, stills: str, root: Path, runs: int
     if stills == "placeholders":
         job = prepared(stills, quality, ours.placeholders(running, quality), folder)
         ours.warm_up(running, job)
-        return measured(job, list(whole(running, job)), runs)
+        return measured(job, list(whole(running, job)), runs, running.process)
     preset = PRESETS[quality]
     pictures = [natural.still(index, preset.width, preset.height) for index in range(SCENES)]
     job = prepared(stills, quality, pictures, folder)
-    return measured(job, list(composing(running, job)), runs)
+    return measured(job, list(composing(running, job)), runs, running.process)
 
 
 if __name__ == "__main__":

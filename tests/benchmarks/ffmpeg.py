@@ -6,9 +6,9 @@ same number of pictures with the same settings of x264; the check in
 """
 
 import imageio_ffmpeg
-from tests.benchmarks.job import DURATION, SCENES, TRANSITION, Job, x264_options
 
 from compositor.encoder import cpu_count
+from tests.benchmarks.job import DURATION, SCENES, TRANSITION, Job, x264_options
 
 TO_BT709 = "scale=out_color_matrix=bt709:out_range=tv"
 TAGGED = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"

@@ -14,12 +14,12 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
-from tests.benchmarks.job import SCENES, Job, x264_options
 
 from compositor.encoder import cpu_count
 from compositor.planes import Planes, to_i420
 from compositor.transitions import crossfade
 from rpckit.video import Quality
+from tests.benchmarks.job import SCENES, Job, x264_options
 
 
 def pictures(job: Job) -> list[av.VideoFrame]:

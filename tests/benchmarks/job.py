@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tests.support.reference import Scene
 
 from compositor.settings import Settings
 from rpckit.video import PRESETS, Preset, Quality
+from tests.support.reference import Scene
 
 SCENES = 4
 DURATION = Fraction(3)

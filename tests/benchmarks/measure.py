@@ -1,9 +1,9 @@
-"""Wall and CPU time of processes."""
+"""Wall and CPU time of processes, and how much of the machine others took meanwhile."""
 
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,29 @@ class Run:
     """Seconds of all cores, in every process that took part."""
     first_byte: float | None = None
     """Seconds to the first byte of video, where it is streamed."""
+    others: float = 0
+    """Cores that other programs of the machine kept busy meanwhile."""
+
+
+def disturbed(once: Callable[[], Run], server: psutil.Process) -> Run:
+    """Runs `once`, which is work of this process, its children and `server`, and notes `others`."""
+    started, busy, own = time.perf_counter(), _busy(), _own(server)
+    run = once()
+    others = _busy() - busy - (_own(server) - own)
+    run.others = max(others, 0) / (time.perf_counter() - started)
+    return run
+
+
+def _busy() -> float:
+    """CPU seconds that the machine has worked."""
+    times = psutil.cpu_times()
+    return sum(getattr(times, kind, 0) for kind in ("user", "nice", "system", "irq", "softirq"))
+
+
+def _own(server: psutil.Process) -> float:
+    times, ours = server.cpu_times(), os.times()
+    ended = ours.children_user + ours.children_system
+    return times.user + times.system + ours.user + ours.system + ended
 
 
 def command(argv: Sequence[str | Path], log: Path) -> Run:

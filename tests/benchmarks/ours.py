@@ -11,9 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from tests.benchmarks.job import DURATION, PROMPTS, SCENES, TRANSITION, Job
-from tests.benchmarks.measure import Run, Stopwatch, command
-from tests.support.composing import compose, duration
 
 from gator.frame_gen.v1 import frame_gen_service_pb2 as frames_pb
 from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as frames_grpc
@@ -21,6 +18,9 @@ from gator.gateway.v1 import render_service_pb2 as renders_pb
 from gator.gateway.v1 import render_service_pb2_grpc as renders_grpc
 from rpckit.client import open_channel
 from rpckit.video import PRESETS, Quality
+from tests.benchmarks.job import DURATION, PROMPTS, SCENES, TRANSITION, Job
+from tests.benchmarks.measure import Run, Stopwatch, command
+from tests.support.composing import compose, duration
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+
 from tests.benchmarks.job import SCENES, Job, x264_options
 from tests.support import reference, video
 
