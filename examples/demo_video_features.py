@@ -38,8 +38,8 @@ async def main() -> None:
     seen: list[int] = []
 
     def on_progress(fraction: float) -> None:
-        if not seen or round(fraction * 10) > seen[-1]:
-            seen.append(round(fraction * 10))
+        if not seen or int(fraction * 10) > seen[-1]:
+            seen.append(int(fraction * 10))
             print(f"  {fraction:4.0%} {'#' * round(fraction * 40)}")
 
     await service.generate_frame_by_frame_video(

@@ -34,7 +34,7 @@ def simple(target: str | None) -> None:
     for scene in result.scenes:
         print(f"  scene {scene.index + 1} was made by {scene.provenance.backend}")
     for warning in result.warnings:
-        print(f"  {warning.field}: {warning.applied} is used. {warning.reason}")
+        print(f"  {warning.field}: {warning.applied} is used: {warning.reason}")
 
 
 async def with_events(target: str | None) -> None:

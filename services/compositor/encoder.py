@@ -201,7 +201,6 @@ def _configure(codec: VideoCodecContext, preset: Preset, coding: Coding, *, thre
 
 
 def _parameters(preset: Preset, coding: Coding) -> Iterator[str]:
-    # A picture that comes back after the gap of a rounded-up GOP is still late.
     yield f"keyint={max(1, int(coding.gop_seconds * preset.fps))}"
     yield "open-gop=0"
     yield "force-cfr=1"

@@ -13,7 +13,7 @@ from frame_gen.backends.base import (
     Progress,
     Queued,
 )
-from frame_gen.backends.fallback import Done
+from frame_gen.backends.fallback import Done, availability_of
 from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.type.v1 import capability_pb2, frame_pb2, warning_pb2
 from rpckit.errors import FieldViolation, invalid
@@ -64,7 +64,8 @@ def _violations(message: pb.GenerateFrameRequest) -> Iterator[FieldViolation]:
     ):
         value = getattr(message, name)
         if not math.isfinite(value) or not low <= value <= high:
-            yield FieldViolation(name, f"is {value:g}; must be from {low:g} to {high:g}")
+            shown = value if isinstance(value, int) else f"{value:.8g}"
+            yield FieldViolation(name, f"is {shown}; must be from {low:g} to {high:g}")
     if message.scene_index >= max(message.scene_count, 1):
         yield FieldViolation("scene_index", f"is {message.scene_index}; must be below scene_count")
     if message.fallback_policy not in frame_pb2.FallbackPolicy.values():
@@ -114,7 +115,7 @@ def capabilities(backends: Sequence[Backend], version: str) -> pb.GetCapabilitie
     if all(b.kind.value == frame_pb2.BACKEND_PLACEHOLDER for b in backends):
         answer.backends.add(backend=frame_pb2.BACKEND_DIFFUSERS, message=NO_MODEL_ADVICE)
     for backend in backends:
-        state = backend.availability()
+        state = availability_of(backend)
         answer.backends.add(
             backend=backend.kind.value,
             available=state.available,

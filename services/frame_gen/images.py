@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
-from rpckit.frame import MAX_PIXELS, Frame
+from rpckit.frame import MAX_PIXELS, MAX_SIDE, Frame
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 """What is decoded; every other decoder of Pillow stays out of reach."""
 MAX_BYTES = 50_000_000
+
+_TAKEN = f"at most {MAX_PIXELS} are taken, and {MAX_SIDE} a side"
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by its EXIF orientation."""
 
 
 class ImageError(Exception):
@@ -31,25 +42,36 @@ def decode_image(data: object) -> Frame:
     if len(data) > MAX_BYTES:
         raise ImageError(f"the image has {len(data)} bytes; at most {MAX_BYTES} are taken")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            _check_size(image)
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_size(image)
+        image.load()
+        pixels = np.ascontiguousarray(_flat(_upright(image)))
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"the image has too many pixels; {_TAKEN}") from error
+    except Exception as error:
+        # Pillow's decoders raise many kinds for broken bytes: struct.error, EOFError, ...
         formats = ", ".join(FORMATS)
         raise ImageError(f"the bytes are not a whole {formats} image") from error
-    pixels = np.ascontiguousarray(_flat(ImageOps.exif_transpose(image)))
     height, width = pixels.shape[:2]
     return Frame.of(width, height, pixels.data.cast("B"))
 
 
 def _check_size(image: Image.Image) -> None:
     """Before a pixel is decoded."""
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(
-            f"the image has {image.width}x{image.height} pixels; at most {MAX_PIXELS} are taken"
-        )
+    if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"the image has {image.width}x{image.height} pixels; {_TAKEN}")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As its EXIF says. An EXIF that cannot be read does not spoil the picture."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    except Exception:  # noqa: BLE001 - Pillow raises many kinds, SyntaxError among them
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _flat(image: Image.Image) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:

@@ -57,12 +57,15 @@ class RenderService:
                 retry_after=RETRY_AFTER,
             )
         render_id = str(uuid.uuid4())
-        context = CallContext(render_id, _countdown(remaining, self._reserve))
+        # The compositor waits for frames, so it is given more time than they are:
+        # what runs out first is then what was really waited for.
+        composing = _countdown(remaining, self._reserve)
+        making = CallContext(render_id, lambda: hop_timeout(composing(), self._reserve))
         pipeline = Pipeline(
             render_id,
             render,
-            FrameGen(self.frame_gen, context),
-            Compositor(self.compositor, context),
+            FrameGen(self.frame_gen, making),
+            Compositor(self.compositor, CallContext(render_id, composing)),
             PipelineSettings(
                 max_concurrent_scenes=settings.max_concurrent_scenes,
                 scenes_ahead=settings.scenes_ahead,

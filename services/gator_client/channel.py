@@ -49,11 +49,8 @@ class Tls:
 
 def full_target(target: str) -> str:
     """`target` with the port of `gator serve` where it names none."""
-    scheme, _, _ = target.partition(":")
     bare_ipv6 = target.startswith("[") and target.endswith("]")
-    if bare_ipv6 or (":" not in target and scheme):
-        return f"{target}:{DEFAULT_PORT}"
-    return target
+    return f"{target}:{DEFAULT_PORT}" if bare_ipv6 or ":" not in target else target
 
 
 def open_channel(target: str, tls: bool | Tls) -> grpc.aio.Channel:

@@ -69,7 +69,10 @@ class OutputFile:
             if not self._overwrite:
                 raise FileExistsError(f"{self.path} exists already")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        self._descriptor = os.open(self._part, flags, 0o666)
+        try:
+            self._descriptor = os.open(self._part, flags, 0o666)
+        except OSError as error:  # the hidden name would only puzzle
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

@@ -113,7 +113,7 @@ class _Fields:
         if number is None:
             return None
         if not isinstance(number, Fraction):
-            self._replace(field, str(number), default, "A time must be a finite number.")
+            self._replace(field, str(number), default, "it must be a finite number")
             return None
         nanos = max(-_MAX_DURATION, min(_round(number * _NANOS), _MAX_DURATION))
         sign = -1 if nanos < 0 else 1
@@ -131,11 +131,11 @@ class _Fields:
         if number is None:
             return None
         if not isinstance(number, Fraction):
-            self._replace(field, str(number), "the default", "Steps must be a finite number.")
+            self._replace(field, str(number), "the default", "it must be a finite number")
             return None
         whole = _round(number)
         if whole != number:
-            self._replace(field, _shown(value), str(whole), "Steps are a whole number.")
+            self._replace(field, _shown(value), str(whole), "it must be a whole number")
         return max(-_MAX_INT32, min(whole, _MAX_INT32))
 
     def text(self, field: str, value: object) -> str | None:
@@ -201,7 +201,7 @@ class _Fields:
 
     def _replace(self, field: str, asked: str, applied: str, reason: str) -> None:
         if self.strict:
-            self._refuse(field, f"is {asked}. {reason}")
+            self._refuse(field, f"is {asked}; {reason}")
         else:
             self.warnings.append(RenderWarning(field, asked, applied, reason))
 

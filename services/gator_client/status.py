@@ -20,8 +20,6 @@ _ADVICE = {
     "SHUTTING_DOWN": "Try again: another replica, or the restarted server, will take the call.",
     "STORAGE_FULL": "Free some disk space on the server, then try again.",
     "DEADLINE_EXCEEDED": "Allow more time (timeout), or ask for fewer scenes or a lower quality.",
-    "NO_MODEL_AVAILABLE": "Allow placeholders (fallback_policy or use_ai_generation), or set up "
-    "an image model on the server.",
     "GENERATION_FAILED": "Try again, with fewer steps or a lower quality if it stays so, or allow "
     "placeholders.",
     "INTERNAL": "This is a fault of the server. Its log has the details.",

@@ -11,7 +11,7 @@
 
 The keys are those of `RenderOptions`, and of `Scene` in `scenes`. A scene with
 nothing but a prompt may be just that text, and a file with nothing but scenes
-just their list.
+just their list. Reading them needs PyYAML, which `gator-video[standalone]` brings.
 """
 
 from __future__ import annotations

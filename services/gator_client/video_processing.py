@@ -9,7 +9,6 @@ process and stops them when it ends.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import tempfile
 import time
@@ -20,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from gator_client.client import AsyncClient
+from gator_client.client import AsyncClient, OnEvent
 from gator_client.embedded import standalone_class
 from gator_client.presets import PRESETS
 from gator_client.result import RenderEvent, RenderProgress, RenderResult
@@ -132,19 +131,15 @@ class VideoProcessingService:
             for index, prompt in enumerate([prompts] if isinstance(prompts, str) else prompts)
         ]
 
-        async def on_event(event: RenderEvent) -> None:
-            if progress_callback is not None and isinstance(event, RenderProgress | RenderResult):
-                done = 1.0 if isinstance(event, RenderResult) else event.fraction
-                answer = progress_callback(done)
-                if inspect.isawaitable(answer):
-                    await answer
-
-        path = self.output_dir / f"video_{time.strftime('%Y%m%d_%H%M%S')}_{uuid.uuid4().hex}.mp4"
+        name = f"video_{time.strftime('%Y%m%d_%H%M%S')}_{uuid.uuid4().hex[:12]}.mp4"
+        path = self.output_dir / name
         async with AsyncExitStack() as resources:
             source = ai_model_manager if use_ai_generation else None
             stack = await resources.enter_async_context(_stack(source))
             client = await resources.enter_async_context(AsyncClient(stack.address))
-            result = await client.render_to_file(scenes, path, on_event=on_event, **options)
+            result = await client.render_to_file(
+                scenes, path, on_event=_reporting(progress_callback), **options
+            )
         return _metadata(result, path)
 
     async def _generate_single_frame(
@@ -221,6 +216,18 @@ def _images_of(source: ImageSource) -> ExternalImages | None:
         return bytes(answer["image_data"])
 
     return images
+
+
+def _reporting(progress_callback: ProgressCallback | None) -> OnEvent | None:
+    if progress_callback is None:
+        return None
+
+    def on_event(event: RenderEvent) -> Awaitable[None] | None:
+        if isinstance(event, RenderProgress | RenderResult):
+            return progress_callback(1.0 if isinstance(event, RenderResult) else event.fraction)
+        return None
+
+    return on_event
 
 
 def _metadata(result: RenderResult, path: Path) -> dict[str, Any]:

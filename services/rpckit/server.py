@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -97,8 +98,8 @@ class RunningServer:
             await self._server.start()
         except (RuntimeError, OSError) as error:
             raise ServerStartError(
-                f"the {service.name} service cannot listen on {settings.listen}: {error}. "
-                "Is another server on that port, or a certificate file missing?"
+                f"the {service.name} service cannot listen on {settings.listen}. Is another "
+                "server on that port, or a certificate file missing?"
             ) from error
         self._watch = asyncio.create_task(self._watch_readiness(), name=f"{service.name} health")
         log.info("listening", service=service.name, address=self.address)
@@ -144,9 +145,15 @@ class RunningServer:
 
 
 async def serve(service: Service, settings: ServerSettings) -> None:
-    """Runs `service` until SIGTERM or SIGINT, then drains."""
-    async with RunningServer(service, settings):
-        await until_terminated()
+    """Runs `service` until SIGTERM or SIGINT, then drains.
+
+    A server that cannot start ends the process with status 1 and the reason.
+    """
+    try:
+        async with RunningServer(service, settings):
+            await until_terminated()
+    except ServerStartError as error:
+        sys.exit(f"Error: {error}")
 
 
 async def until_terminated() -> None:

@@ -79,12 +79,11 @@ def from_rpc_error(error: grpc.aio.AioRpcError, downstream: str) -> GatorError:
     if details := trailers.get(DETAILS_KEY):
         return from_status(status_pb2.Status.FromString(details))
     reason = _reason_of_code(error.code().value[0])
-    said = error.details() or error.code().name
-    return GatorError(
-        reason,
-        f"{downstream}: {said}",
-        metadata={"downstream": downstream},
-    )
+    if reason is Reason.DEADLINE_EXCEEDED:
+        message = f"{downstream} did not finish in time; give the call a later deadline"
+    else:
+        message = f"{downstream}: {error.details() or error.code().name}"
+    return GatorError(reason, message, metadata={"downstream": downstream})
 
 
 def _reason_of_code(code: int) -> Reason:

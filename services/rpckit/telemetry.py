@@ -13,6 +13,11 @@ RENDER_ID_KEY = "gator-render-id"
 """Metadata key that carries the id of the render from hop to hop."""
 
 
+# Local variables hold prompts and keys; they stay out of the log.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 if not structlog.is_configured():
     # The services may run inside a program that never heard of structlog, whose
     # default is to print on standard output: hand their lines to `logging`, where
@@ -40,7 +45,7 @@ def configure_logging(settings: LogSettings | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     final: list[structlog.types.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [_TRACEBACKS, structlog.processors.JSONRenderer()]
         if json
         else [structlog.dev.ConsoleRenderer()]
     )

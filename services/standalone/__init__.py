@@ -3,9 +3,8 @@
 The same services, servers and calls as in a deployment of three, on loopback.
 """
 
-from frame_gen.backends.external import ExternalImages, ImageRequest
-
 from compositor.planes import fit_cover
+from frame_gen.backends.external import ExternalImages, ImageRequest
 from rpckit.server import ServerStartError
 from rpckit.telemetry import configure_logging
 from standalone.stack import Standalone

@@ -6,12 +6,11 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from frame_gen.backends.external import ExternalImages
-from frame_gen.settings import Settings as FrameGenSettings
-
 from compositor import servicer as compositor
 from compositor.settings import Settings as CompositorSettings
 from frame_gen import servicer as frame_gen
+from frame_gen.backends.external import ExternalImages
+from frame_gen.settings import Settings as FrameGenSettings
 from gateway import servicer as gateway
 from gateway.settings import Settings as GatewaySettings
 from rpckit.server import RunningServer, Service

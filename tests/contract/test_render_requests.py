@@ -138,9 +138,7 @@ async def test_without_a_model_a_placeholder_says_what_was_passed_over(stub):
 
 
 async def test_fallback_policy_fail_fails_instead_of_a_placeholder(stub):
-    message = request(
-        "a fox", use_ai_generation=True, fallback_policy="FALLBACK_POLICY_FAIL"
-    )
+    message = request("a fox", use_ai_generation=True, fallback_policy="FALLBACK_POLICY_FAIL")
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         async for _ in stub.Render(message):
             pass

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support import video
-from tests.support.composing import Composed, compose
-from tests.support.natural import still
-from tests.support.reference import Scene, Shown, timeline
 
 from compositor.servicer import build
 from compositor.settings import Settings
 from gator.compositor.v1 import compositor_service_pb2 as pb
 from rpckit.testing import connected
 from rpckit.video import PRESETS, Preset, Quality, Transition
+from tests.support import video
+from tests.support.composing import Composed, compose
+from tests.support.natural import still
+from tests.support.reference import Scene, Shown, timeline
 
 GOP_SECONDS = 8
 TRANSITIONS = [transition.name for transition in Transition]

@@ -1,58 +1,24 @@
 """How much memory the compositor takes at 4K, as a process of its own."""
 
-import asyncio
-import os
 import re
-import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.composing import compose
-from tests.support.natural import still
-from tests.support.reference import Scene
 
 from rpckit.client import open_channel
 from rpckit.video import PRESETS, Quality
+from tests.support.composing import compose
+from tests.support.natural import still
+from tests.support.processes import server_process
+from tests.support.reference import Scene
 
 PREMIUM = PRESETS[Quality.PREMIUM]
 FRAME_MIB = PREMIUM.width * PREMIUM.height * 3 / (1 << 20)
 """One frame as it travels, in RGB."""
-
-
-@asynccontextmanager
-async def compositor() -> AsyncIterator[tuple[int, str]]:
-    """Process id and address of `python -m compositor`."""
-    environment = os.environ | {
-        "GATOR_COMPOSITOR_LISTEN": "127.0.0.1:0",
-        "GATOR_LOG_FORMAT": "json",
-        # As many coded at a time on any machine: each thread of x264 holds pictures.
-        "GATOR_COMPOSITOR_THREADS": "2",
-    }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "compositor"),
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        yield process.pid, await _address(process)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-async def _address(process: asyncio.subprocess.Process) -> str:
-    async with asyncio.timeout(60):
-        async for line in process.stdout:
-            if found := re.search(rb'"address": ?"([^"]+)"', line):
-                return found[1].decode()
-    raise AssertionError("the compositor ended without a word of its address")
 
 
 def seconds(pictures: int) -> Fraction:
@@ -68,11 +34,13 @@ def peak_mib(pid: int) -> float:
 
 async def peak_of(scenes: Sequence[Scene], base: np.ndarray) -> float:
     """Peak of a fresh compositor that composes `scenes`, each with a picture of its own."""
-    async with compositor() as (pid, address), open_channel(address) as channel:
+    # As many coded at a time on any machine: each thread of x264 holds pictures.
+    server = server_process("compositor", GATOR_COMPOSITOR_THREADS="2")
+    async with server as (process, address), open_channel(address) as channel:
         await compose(
             channel, Quality.PREMIUM, scenes, lambda i: np.roll(base, 96 * i, axis=(0, 1))
         )
-        return peak_mib(pid)
+        return peak_mib(process.pid)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")

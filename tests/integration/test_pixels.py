@@ -5,17 +5,17 @@ from functools import cache
 
 import numpy as np
 import pytest
-from tests.support import reference
-from tests.support.composing import compose
-from tests.support.natural import still
-from tests.support.reference import Scene
-from tests.support.video import decoded
 
 from compositor import planes, transitions
 from compositor.servicer import build
 from compositor.settings import Settings
 from rpckit.testing import connected
 from rpckit.video import PRESETS, Quality, Transition
+from tests.support import reference
+from tests.support.composing import compose
+from tests.support.natural import still
+from tests.support.reference import Scene
+from tests.support.video import decoded
 
 SIZES = [pytest.param(q, id=q.name.lower()) for q in (Quality.DRAFT, Quality.HIGH)]
 TRANSITIONS = [pytest.param(t, id=t.name.lower()) for t in Transition]

@@ -11,8 +11,6 @@ from fractions import Fraction
 import av
 import grpc
 import pytest
-from tests.support.frame_source import FrameSource
-from tests.support.processes import server_process
 
 from compositor.servicer import build as build_compositor
 from compositor.settings import Settings as CompositorSettings
@@ -27,6 +25,8 @@ from rpckit.server import RunningServer
 from rpckit.status import from_rpc_error
 from rpckit.testing import other_tasks
 from rpckit.times import to_duration
+from tests.support.frame_source import FrameSource
+from tests.support.processes import server_process
 
 LOOPBACK = "127.0.0.1:0"
 

@@ -10,13 +10,13 @@ from fractions import Fraction
 import grpc
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
-from tests.support.reference import Scene
 
 from gator.compositor.v1 import compositor_service_pb2 as pb
 from gator.compositor.v1 import compositor_service_pb2_grpc as stubs
 from gator.type.v1 import frame_pb2, video_pb2
 from rpckit.frame import Frame
 from rpckit.video import Quality
+from tests.support.reference import Scene
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ import asyncio
 import os
 import signal
 
-from tests.support.frame_source import FrameSource, header, plain_frame
-
 from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.type.v1 import frame_pb2
 from rpckit.server import serve
 from rpckit.telemetry import configure_logging
 from rpckit.testing import LoopbackSettings
+from tests.support.frame_source import FrameSource, header, plain_frame
 
 
 class Dying(FrameSource):

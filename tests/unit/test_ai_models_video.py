@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.video import decoded
 
 from gator_client import AIModelManager, RenderError
 from gator_client.png import png
+from tests.support.video import decoded
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from tests.support.video import decoded
 
 from gator_client import AIModelManager, TransitionType, VideoProcessingService, VideoQuality
+from tests.support.video import decoded
 
 ORANGE = (240, 140, 20)
 """R, G, B."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.video import decoded, described
 
 from gator_client import TransitionType, VideoProcessingService, VideoQuality
+from tests.support.video import decoded, described
 
 KEYS = {
     "file_path",

@@ -48,7 +48,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True)
 class Queued:
-    """The request waits."""
+    """The request waits, until the next event. Waiting does not count as time for the frame."""
 
     position: int
     """Requests before this one."""

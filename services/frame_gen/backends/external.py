@@ -12,6 +12,8 @@ from frame_gen.backends.base import (
     Generated,
     GenerationEvent,
     GenerationRequest,
+    Progress,
+    Queued,
 )
 from frame_gen.images import ImageError, decode_image
 from rpckit.errors import Reason
@@ -45,6 +47,11 @@ class ExternalBackend:
 
     def __init__(self, images: ExternalImages) -> None:
         self._images = images
+        # A generator that was written for one program is seldom ready for two calls at a time.
+        # A semaphore, as a lock does not count those that it has woken: who comes
+        # between would wait without saying so.
+        self._one_at_a_time = asyncio.Semaphore(1)
+        self._waiting = 0
 
     @property
     def kind(self) -> Kind:
@@ -57,6 +64,30 @@ class ExternalBackend:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """See `base.Backend`."""
+        self._waiting += 1
+        try:
+            if self._one_at_a_time.locked():
+                yield Queued(self._waiting - 1)
+            await self._one_at_a_time.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield Progress(0, request.num_inference_steps)
+            image = await self._image(request)
+        finally:
+            self._one_at_a_time.release()
+        try:
+            frame = await asyncio.to_thread(decode_image, image)
+        except ImageError as error:
+            raise _failed(str(error)) from error
+        yield Generated(
+            frame,
+            model="external",
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=request.guidance_scale,
+        )
+
+    async def _image(self, request: GenerationRequest) -> object:
         asked = ImageRequest(
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
@@ -66,21 +97,18 @@ class ExternalBackend:
             guidance_scale=request.guidance_scale,
             seed=request.seed,
         )
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task else 0
         try:
-            image = await self._images(asked)
-            frame = await asyncio.to_thread(decode_image, image)
-        except ImageError as error:
-            raise _failed(str(error)) from error
+            return await self._images(asked)
+        except asyncio.CancelledError:
+            if task is None or task.cancelling() > cancelled_before:
+                raise
+            raise _failed("the program's own generator was cancelled") from None
         except Exception as error:
             # Another program's code may raise anything; its text may hold its secrets.
             log.warning("the program's own generator failed", exc_info=error)
             raise _failed(f"the program's own generator raised {type(error).__name__}") from error
-        yield Generated(
-            frame,
-            model="external",
-            num_inference_steps=request.num_inference_steps,
-            guidance_scale=request.guidance_scale,
-        )
 
     async def close(self) -> None:
         """See `base.Backend`."""

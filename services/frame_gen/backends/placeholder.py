@@ -13,6 +13,7 @@ from frame_gen.backends.base import (
     Generated,
     GenerationEvent,
     GenerationRequest,
+    Progress,
     Queued,
 )
 from frame_gen.drawing.card import SUBSTITUTE, Card, draw_card, plan_card
@@ -40,14 +41,15 @@ class PlaceholderBackend:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """See `base.Backend`."""
-        if self._slots.locked():
-            yield Queued(self._waiting)
         self._waiting += 1
         try:
+            if self._slots.locked():
+                yield Queued(self._waiting - 1)
             await self._slots.acquire()
         finally:
             self._waiting -= 1
         try:
+            yield Progress(0, 0)
             generated = await self._draw(request)
         finally:
             self._slots.release()

@@ -25,6 +25,7 @@ SMALLEST_LABELLED = 48
 
 _CLUSTER = regex.compile(r"\X")
 _NEW_LINE = regex.compile(r"[^\S\n]*(?:\r\n?|[\n\x0b\x0c\x85\u2028\u2029])[^\S\n]*")
+_LINE_BREAKS = regex.compile(r"\n+")
 _BLANK_LINES = regex.compile(r"\n{3,}")
 _INVISIBLE = regex.compile(r"[[\p{Cc}\p{Cs}\p{Bidi_Control}]--\n]", regex.V1)
 _MOST_SEGMENTS = 24
@@ -69,6 +70,11 @@ def plan_card(prompt: str, width: int, height: int) -> Card:
     box = Box(region.width, region.height, SMALLEST_TYPE, short * 0.042, short * 0.105)
     length = len(text)
     layout = _fit(text, order, box)
+    if not layout.fits and "\n" in text:
+        # Many short lines may fit as running text.
+        text = _LINE_BREAKS.sub(" ", text)
+        length = len(text)
+        layout = _fit(text, order, box)
     while not layout.fits:
         length = min(length - 1, _fitting(layout, box))
         if length < 1:

@@ -67,8 +67,9 @@ class Colour:
 
 def to_linear(oklab: FloatArray) -> FloatArray:
     """Linear-light sRGB of OKLab colours, shape (..., 3); out of 0..1 where out of gamut."""
-    lms: FloatArray = (oklab @ _LAB_TO_LMS.T) ** 3
-    return lms @ _LMS_TO_LINEAR.T
+    lms = (oklab @ _LAB_TO_LMS.T) ** 3
+    linear: FloatArray = lms @ _LMS_TO_LINEAR.T
+    return linear
 
 
 def encode(linear: FloatArray) -> FloatArray:

@@ -31,7 +31,7 @@ Dark yellows, which turn olive, are left out, and so is every mixture over them.
 MAX_LIGHTNESS = 0.54
 """OKLCH lightness that no point exceeds: what near-white type needs for its contrast."""
 
-_NOISE_ROWS = 128
+_BAYER = 8
 
 
 class _Digest:
@@ -82,8 +82,9 @@ def hue_at(place: float) -> float:
 def palette(prompt: str, scene_index: int) -> Palette:
     """The colours for a prompt as scene `scene_index`, from 0."""
     digest = _Digest(prompt, scene_index)
-    main = (FIRST_PLACE + scene_index * GOLDEN_TURN + digest.between(-0.1, 0.1)) % 1.0
-    near_step, far_step = digest.between(0.07, 0.13), digest.between(0.16, 0.24)
+    place_of_scene = (FIRST_PLACE + scene_index * GOLDEN_TURN) % 1.0
+    main = min(max(place_of_scene + digest.between(-0.06, 0.06), 0.0), 1.0)
+    near_step, far_step = digest.between(0.06, 0.11), digest.between(0.16, 0.24)
     lean = 1.0 if digest.next() < 0.5 else -1.0
     if not 0 <= main + lean * far_step <= 1:
         lean = -lean
@@ -140,9 +141,10 @@ def draw_gradient(
     """The ground at `width` x `height` pixels: RGB, shape (height, width, 3).
 
     The field is evaluated every few pixels and interpolated in between, which
-    differs from the field by less than 0.1 of a level. Triangular noise of one
-    level, the same in R, G and B, takes the banding away; an H.264 encoder at a
-    usual quality quantizes it to nothing and spends no bits on it.
+    differs from the field by less than 0.1 of a level. Ordered dither takes the
+    banding away. It is finer than noise to the eye, and in H.264 a still with
+    it has half the bytes of one with noise and less banding (measured with
+    x264 at crf 18 against noise of one level).
     """
     cell = 1 << min(4, max(0, (min(width, height) // 80).bit_length() - 1))
     across, down = -(-width // cell), -(-height // cell)
@@ -158,7 +160,7 @@ def draw_gradient(
     steps = (np.diff(rows, axis=0) // cell).astype(np.uint16)
     rows_16 = rows.astype(np.uint16)
 
-    noise = _noise(width)
+    thresholds = _dither(width)
     picture = np.empty((height, width * 3), np.uint8)
     strip = np.empty((cell, width * 3), np.uint16)
     count = np.arange(cell, dtype=np.uint16)[:, None]
@@ -170,19 +172,21 @@ def draw_gradient(
         # Falling steps are negative numbers modulo 2^16, which add up right.
         np.multiply(steps[index], count[:lines], out=out)
         out += rows_16[index]
-        at = top % _NOISE_ROWS
-        out += noise[at : at + lines]
+        at = top % _BAYER
+        out += thresholds[at : at + lines]
         out >>= 8
         np.copyto(picture[top : top + lines], out, casting="unsafe")
     return picture.reshape(height, width, 3)
 
 
-def _noise(width: int) -> NDArray[np.uint16]:
-    """Triangular noise around 1/2 level in 1/256 of a level, `_NOISE_ROWS` rows.
+def _dither(width: int) -> NDArray[np.uint16]:
+    """Thresholds 0 to 1 level in 1/256 of a level: Bayer's 8x8 matrix, 24 rows of it.
 
-    Adding it and cutting off the fraction rounds without bias. Sums stay in range because the
+    Adding one and cutting off the fraction rounds without bias. Sums stay in range because the
     field is kept one level away from black and white.
     """
-    random = np.random.Generator(np.random.PCG64(0x6A70))
-    one, other = random.integers(0, 256, (2, _NOISE_ROWS, width), dtype=np.uint16)
-    return np.repeat(one + other - np.uint16(128), 3, axis=1)
+    matrix = np.zeros((1, 1), np.uint16)
+    while len(matrix) < _BAYER:
+        matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])
+    tiled = np.tile(matrix * 4 + 2, (3, -(-width // _BAYER)))[:, :width]
+    return np.repeat(tiled, 3, axis=1)

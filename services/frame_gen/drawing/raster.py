@@ -13,6 +13,8 @@ from frame_gen.drawing.fonts import Style, font
 from frame_gen.drawing.paragraph import Glyph
 
 Picture = NDArray[np.uint8]
+Transform = tuple[float, float, float, float, float, float]
+"""2x3 affine transform as HarfBuzz takes it: xx, yx, xy, yy, x, y."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def paint_rows(
     bottom = region.top + region.height
     outlines = hb.RasterDraw()
     outlines.extents = hb.RasterExtents(region.left, -bottom, region.width, region.height, 0)
-    coloured: list[tuple[hb.Font, Glyph, tuple[float, ...]]] = []
+    coloured: list[tuple[hb.Font, Glyph, Transform]] = []
     for row in rows:
         checkpoint()
         for glyph in row.glyphs:
@@ -57,7 +59,7 @@ def paint_rows(
             scale = row.size * glyph.typeface.scale / cut.face.upem
             # HarfBuzz counts y upwards.
             x, y = row.x + glyph.x * row.size, glyph.y * row.size - row.baseline
-            transform = (scale, 0.0, 0.0, scale, x, y)
+            transform: Transform = (scale, 0.0, 0.0, scale, x, y)
             if glyph.typeface.colour:
                 coloured.append((cut, glyph, transform))
             else:
@@ -77,7 +79,7 @@ def fill(picture: Picture, region: Region, ink: tuple[int, int, int], opacity: f
 
 
 def _paint_coloured(
-    picture: Picture, region: Region, cut: hb.Font, glyph: Glyph, transform: tuple[float, ...]
+    picture: Picture, region: Region, cut: hb.Font, glyph: Glyph, transform: Transform
 ) -> None:
     extents = cut.get_glyph_extents(glyph.number)
     painter = hb.RasterPaint()

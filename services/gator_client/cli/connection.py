@@ -29,36 +29,25 @@ UseTls = Annotated[
     bool,
     typer.Option("--tls", metavar="", help="Connect to the server by TLS.", rich_help_panel=_PANEL),
 ]
+
+
+def _pem(help_: str) -> typer.models.OptionInfo:
+    """The option that names a PEM file."""
+    option: typer.models.OptionInfo = typer.Option(
+        metavar="PEM", exists=True, dir_okay=False, help=help_, rich_help_panel=_PANEL
+    )
+    return option
+
+
 CaFile = Annotated[
     Path | None,
-    typer.Option(
-        metavar="PEM",
-        exists=True,
-        dir_okay=False,
-        help="Trust the server certificates that these CAs signed. Means --tls.",
-        rich_help_panel=_PANEL,
-    ),
+    _pem("Trust the server certificates that these CAs signed. Means --tls."),
 ]
 CertFile = Annotated[
     Path | None,
-    typer.Option(
-        metavar="PEM",
-        exists=True,
-        dir_okay=False,
-        help="Certificate of this client, where the server asks for one. Means --tls.",
-        rich_help_panel=_PANEL,
-    ),
+    _pem("Certificate of this client, where the server asks for one. Means --tls."),
 ]
-KeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="PEM",
-        exists=True,
-        dir_okay=False,
-        help="Key of that certificate.",
-        rich_help_panel=_PANEL,
-    ),
-]
+KeyFile = Annotated[Path | None, _pem("Key of that certificate.")]
 Timeout = Annotated[
     float | None,
     typer.Option(

@@ -10,7 +10,10 @@ import contextlib
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -18,41 +21,56 @@ from rich.text import Text
 
 from gator_client.cli.running import InterruptionError
 from gator_client.cli.wording import say
-from gator_client.errors import InvalidRequestError, RenderError, StoryboardError
+from gator_client.errors import FieldViolation, InvalidRequestError, RenderError, StoryboardError
 
 
 @contextlib.contextmanager
 def failing(*, as_json: bool = False) -> Iterator[None]:
     """Turns errors into a message on stderr and an exit status.
 
-    With `as_json` the error is also one JSON document on stdout.
+    With `as_json` the error is also one JSON document on stdout, always with the
+    same keys.
     """
     try:
         yield
     except (KeyboardInterrupt, InterruptionError) as error:
         status = error.exit_status if isinstance(error, InterruptionError) else 130
-        _fail("Cancelled. Nothing was written.", "", status=status, as_json=as_json)
+        _fail(_error("Cancelled. Nothing was written.", "CANCELLED"), status, as_json=as_json)
     except StoryboardError as error:
-        lines = "\n".join(f"  {line}" for line in str(error).splitlines())
-        _fail(f"The storyboard cannot be used:\n{lines}", "", status=2, as_json=as_json)
+        _fail(_of_storyboard(error), 2, as_json=as_json)
     except RenderError as error:
-        _fail_render(error, as_json=as_json)
+        status = 2 if isinstance(error, InvalidRequestError) else 1
+        _fail(error, status, as_json=as_json)
     except BrokenPipeError:
         # Who read the video went away: not worth a message. Python would complain
         # once more when it flushes stdout at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
     except OSError as error:
-        _fail(_os_message(error), "", status=1, as_json=as_json)
+        _fail(_error(_os_message(error), "FILE"), 1, as_json=as_json)
 
 
-def _fail_render(error: RenderError, *, as_json: bool) -> None:
+def _fail(error: RenderError, status: int, *, as_json: bool) -> NoReturn:
+    if as_json:
+        typer.echo(json.dumps({"error": _document(error)}, ensure_ascii=False, indent=2))
+    console = Console(stderr=True, highlight=False)
+    if error.reason == "CANCELLED":
+        say(console, Text(error.message))
+        raise typer.Exit(status) from None
     message = error.message
-    if len(error.violations) > 1:
-        message = "\n".join(f"  {v.field}: {v.description}" for v in error.violations)
-        message = f"The request has {len(error.violations)} bad values:\n{message}"
-    status = 2 if isinstance(error, InvalidRequestError) else 1
-    details: dict[str, object] = {
+    if error.reason == "INVALID_STORYBOARD":
+        message = "the storyboard cannot be used:\n" + textwrap.indent(message, "  ")
+    elif len(error.violations) > 1:
+        lines = "\n".join(f"  {v.field}: {v.description}" for v in error.violations)
+        message = f"{len(error.violations)} values cannot be used:\n{lines}"
+    say(console, Text.assemble(("Error: ", "bold red"), message))
+    if error.advice:
+        say(console, Text.assemble(("What to do: ", "bold"), error.advice))
+    raise typer.Exit(status) from None
+
+
+def _document(error: RenderError) -> dict[str, object]:
+    return {
         "code": error.code,
         "reason": error.reason,
         "message": error.message,
@@ -61,28 +79,26 @@ def _fail_render(error: RenderError, *, as_json: bool) -> None:
         "retry_after": error.retry_after,
         "metadata": error.metadata,
     }
-    _fail(message, error.advice, status=status, as_json=as_json, details=details)
 
 
-def _fail(
-    message: str,
-    advice: str,
-    *,
-    status: int,
-    as_json: bool,
-    details: dict[str, object] | None = None,
-) -> None:
-    if as_json:
-        typer.echo(json.dumps({"error": details or {"message": message}}, ensure_ascii=False))
-    console = Console(stderr=True, highlight=False)
-    say(console, Text.assemble(("Error: ", "bold red"), message))
-    if advice:
-        say(console, Text.assemble(("What to do: ", "bold"), advice))
-    raise typer.Exit(status) from None
+def _error(message: str, reason: str) -> RenderError:
+    return RenderError(message, code="CANCELLED" if reason == "CANCELLED" else "", reason=reason)
+
+
+def _of_storyboard(error: StoryboardError) -> RenderError:
+    # Each line says where it is, which a field's path alone does not.
+    return RenderError(
+        str(error),
+        code="INVALID_ARGUMENT",
+        reason="INVALID_STORYBOARD",
+        violations=[FieldViolation(p.key, p.message) for p in error.problems],
+    )
 
 
 def _os_message(error: OSError) -> str:
     if isinstance(error, FileNotFoundError) and error.filename:
-        return f"There is no {error.filename}: does its folder exist?"
+        folder = Path(error.filename).parent
+        if not folder.is_dir():
+            return f"there is no folder {folder}; make it, or name another file"
     what = error.strerror or str(error)
-    return f"{error.filename}: {what}" if error.filename else str(what)
+    return f"{error.filename}: {what}" if error.filename else what

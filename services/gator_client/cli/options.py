@@ -15,7 +15,7 @@ _OUTPUT = "Output"
 
 Prompts = Annotated[
     list[str] | None,
-    typer.Argument(metavar="PROMPT...", help="What each scene shows, one text a scene."),
+    typer.Argument(metavar="PROMPT", help="What each scene shows, one text a scene."),
 ]
 StoryboardFile = Annotated[
     Path | None,

@@ -152,7 +152,7 @@ def _gather(
     said = {key: value for key, value in given.items() if value is not None}
     if seed is not None:
         scenes = [
-            scene if scene.seed is not None else replace(scene, seed=(seed + index) % 2**64)
+            scene if scene.seed is not None else replace(scene, seed=seed + index)
             for index, scene in enumerate(scenes)
         ]
     return scenes, cast("RenderOptions", {**options, **said})

@@ -56,7 +56,7 @@ def print_warnings(console: Console, warnings: Sequence[RenderWarning]) -> None:
     """Says what was changed in the request."""
     for warning in warnings:
         asked = f"{warning.asked} was asked for, " if warning.asked else ""
-        applied = f"{warning.applied} is used. " if warning.applied else ""
+        applied = f"{warning.applied} is used: " if warning.applied else ""
         text = f"{warning.field}: {asked}{applied}{warning.reason}"
         say(console, Text.assemble(("Warning: ", "bold yellow"), text))
 

@@ -116,7 +116,7 @@ def result(request, data=VIDEO, warnings=(), **changes):
 
 def warning():
     return warning_pb2.Warning(
-        field="guidance_scale", asked="99", applied="20", reason="It must be 1 to 20."
+        field="guidance_scale", asked="99", applied="20", reason="it must be from 1 to 20"
     )
 
 

@@ -1,10 +1,13 @@
 """The clients against a scripted gateway: events, files, failures."""
 
 import asyncio
+import signal
+import sys
 import threading
 from contextlib import aclosing
 
 import pytest
+import trustme
 from scripted_gateway import (
     VIDEO,
     accepted,
@@ -14,6 +17,7 @@ from scripted_gateway import (
     result,
     video,
 )
+from scripted_gateway import gateway as scripted_gateway
 
 from gator_client import (
     AsyncClient,
@@ -28,10 +32,13 @@ from gator_client import (
     Scene,
     SceneProgress,
     SceneState,
+    Tls,
     Transition,
     VideoChunk,
 )
+from gator_client.channel import full_target
 from rpckit.errors import FieldViolation, GatorError, Reason, invalid
+from rpckit.testing import LoopbackSettings
 
 
 async def started(gateway):
@@ -365,3 +372,69 @@ def test_no_thread_is_left_by_the_sync_client(gateway):
         names = {t.name for t in set(threading.enumerate()) - before}
         assert "gator-client" in names
     assert "gator-client" not in {t.name for t in threading.enumerate()}
+
+
+async def test_tls_with_a_certificate_on_both_sides(tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    for name in ("localhost", "client"):
+        certificate = authority.issue_cert(name)
+        certificate.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+        certificate.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+    settings = LoopbackSettings(
+        listen="localhost:0",
+        tls_cert_file=tmp_path / "localhost.pem",
+        tls_key_file=tmp_path / "localhost.key",
+        tls_client_ca_file=tmp_path / "ca.pem",
+    )
+    ca = tmp_path / "ca.pem"
+    async with scripted_gateway(settings) as gateway:
+        tls = Tls(ca, tmp_path / "client.pem", tmp_path / "client.key")
+        async with AsyncClient(gateway.address, tls=tls) as client:
+            assert (await client.capabilities()).version == "1.2.3"
+        for refused in (True, Tls(ca), False):
+            async with AsyncClient(gateway.address, tls=refused) as client:
+                with pytest.raises(RenderError) as caught:
+                    await client.capabilities()
+                assert caught.value.reason == "UNREACHABLE"
+
+
+INTERRUPTED = """
+import sys
+from gator_client import Client
+with Client(sys.argv[1]) as client:
+    try:
+        client.render_to_file("a hill", sys.argv[2])
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+async def test_ctrl_c_in_the_sync_client_leaves_no_file(gateway, tmp_path):
+    gateway.script = hang
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", INTERRUPTED, gateway.address, tmp_path / "film.mp4"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await started(gateway)
+    process.send_signal(signal.SIGINT)
+    out, errors = await process.communicate()
+    assert (process.returncode, out, errors) == (0, b"interrupted\n", b"")
+    await ended(gateway)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "full"),
+    [
+        ("localhost", "localhost:50051"),
+        ("host:80", "host:80"),
+        ("[::1]", "[::1]:50051"),
+        ("[::1]:80", "[::1]:80"),
+        ("dns:///host:80", "dns:///host:80"),
+        ("unix:/run/gator", "unix:/run/gator"),
+    ],
+)
+def test_the_port_may_be_left_out(target, full):
+    assert full_target(target) == full
