@@ -106,11 +106,17 @@ class TextConditioner:
         """What of a text the encoders do not see, if anything."""
         tokenizer = self._model.tokenizers[0]
         limit = tokenizer.model_max_length
-        tokens = tokenizer(text, truncation=False, verbose=False).input_ids
-        if len(tokens) <= limit:
+        tokens = tokenizer(
+            text, truncation=False, verbose=False, return_offsets_mapping=tokenizer.is_fast
+        )
+        if len(tokens.input_ids) <= limit:
             return None
-        ignored = tokenizer.decode(tokens[limit - 1 : -1]).strip()
-        return Truncated(field, ignored, limit - 2)
+        if tokenizer.is_fast:
+            ignored = text[tokens.offset_mapping[limit - 1][0] :]
+        else:
+            ignored = tokenizer.decode(tokens.input_ids[limit - 1 : -1])
+        # The tokens that mark start and end are not the text's.
+        return Truncated(field, ignored.strip(), limit - 2)
 
     def _embed(self, texts: list[str]) -> list[Embedding]:
         model = self._model

@@ -26,7 +26,7 @@ from frame_gen.diffusion.recovery import DeviceLostError, Recovery, fail
 from frame_gen.diffusion.residence import Residence
 from frame_gen.diffusion.stepping import StepCounts, Stepper
 from frame_gen.diffusion.streams import Lead
-from frame_gen.diffusion.warming import make_ready, warm_up
+from frame_gen.diffusion.warming import compiled_graphs, make_ready, warm_up
 from rpckit.telemetry import logger
 
 log = logger(__name__)
@@ -120,6 +120,7 @@ class StepEngine:
         self._calls: deque[Callable[[], None]] = deque()
         self._closing = False
         self._lost = False
+        self._recompiles = 0
         self._thread = threading.Thread(target=self._run, name="gator-step-engine", daemon=True)
         self._thread.start()
 
@@ -200,6 +201,11 @@ class StepEngine:
         return self._stepper.counts
 
     @property
+    def recompiles(self) -> int:
+        """Graphs that were compiled for a job and not when its model was hosted."""
+        return self._recompiles
+
+    @property
     def lost(self) -> bool:
         """Whether the device fails every call; every job is failed then."""
         return self._lost
@@ -271,8 +277,10 @@ class StepEngine:
         items = [self._items[number] for number in numbers]
         if not items:
             return
+        compiled = compiled_graphs()
         with Attempt() as attempt:
             self._step(items)
+        self._recompiles += compiled_graphs() - compiled
         if attempt.fault is not None:
             # A fault of this engine, or of a model that cannot be hosted.
             self._remove(*fail([i for i in items if i.number in self._items], attempt.fault))

@@ -65,7 +65,7 @@ class Truncated:
     field: str
     """`prompt` or `negative_prompt`."""
     ignored: str
-    """The end of the text, as the tokenizer spells it."""
+    """The end of the text."""
     limit: int
     """Number of tokens that were read."""
 

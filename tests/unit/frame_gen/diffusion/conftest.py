@@ -10,6 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 collect_ignore_glob: list[str] = []
 if all(importlib.util.find_spec(name) for name in ("torch", "diffusers", "transformers")):
     import torch
+
     from tests.support.tiny_models import sd15_pipeline, sdxl_pipeline
 
     # Tiny tensors are up to 20 times slower with two threads on a busy machine.
