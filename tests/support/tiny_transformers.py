@@ -29,9 +29,7 @@ def pixart_pipeline(seed: int = 0) -> PixArtSigmaPipeline:
     for parameter in transformer.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     encoder = T5EncoderModel(
-        T5Config(
-            vocab_size=len(tokenizer), d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2
-        )
+        T5Config(vocab_size=len(tokenizer), d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
     )
     pipeline = PixArtSigmaPipeline(
         tokenizer=tokenizer,

@@ -105,10 +105,11 @@ class DiffusersBackend:
             if used is not None:
                 yield used
                 return
-            yield Queued(0)
             if (download := self._host.download) is not None and download.time_left is not None:
                 left = Fraction(download.time_left)
                 yield Progress(0, request.num_inference_steps, left)
+            # Last: what follows is waiting, and does not count as time for the frame.
+            yield Queued(0)
             seconds = HEARTBEAT
 
     def _may_try_again(self, used: ModelInUse, failure: engine.Failure) -> bool:
@@ -270,7 +271,8 @@ class _Mailbox:
             await self._rung.wait()
             self._rung.clear()
             with self._lock:
-                come = (self._queued, self._progress, self._preview, self._outcome)
+                # Progress takes back that it waits: what still says so came after it.
+                come = (self._progress, self._preview, self._queued, self._outcome)
                 self._queued = self._progress = self._preview = None
             for event in come:
                 if event is not None:

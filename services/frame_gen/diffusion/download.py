@@ -76,8 +76,9 @@ class Downloader:
         except Exception as error:
             if self._stopped():
                 raise DownloadStopped from error
-            log.warning("a download failed", model=entry.name, exc_info=error)
-            raise DownloadError(_explain(huggingface_hub, entry, error)) from error
+            why = _explain(huggingface_hub, entry, error)
+            log.warning("a download failed", model=entry.name, why=why, error=repr(error))
+            raise DownloadError(why) from error
         finally:
             self.progress = None
         if found is None:

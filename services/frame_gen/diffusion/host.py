@@ -77,6 +77,7 @@ class ModelHost:
         self._lost = False
         self._in_use: ModelInUse | None = None
         self._loading: Future[None] | None = None
+        self._loader: threading.Thread | None = None
         self._failure = ""
         self._failed_until = 0.0
         self._presence: tuple[float, tuple[str, ...]] | None = None
@@ -198,11 +199,11 @@ class ModelHost:
         with self._lock:
             self._closed = True
             used, self._in_use = self._in_use, None
-            loading = self._loading
+            loader = self._loader
         if used is not None:
             await asyncio.to_thread(used.engine.close)
-        if loading is not None:
-            await _wait(loading, _CLOSE_SECONDS)
+        if loader is not None:
+            await asyncio.to_thread(loader.join, _CLOSE_SECONDS)
 
     def _start(self, entries: Sequence[ModelEntry], retired: ModelInUse | None) -> None:
         future: Future[None] = Future()
@@ -217,7 +218,8 @@ class ModelHost:
                 self._presence = None
                 future.set_result(None)
 
-        threading.Thread(target=work, name="gator-model-loader", daemon=True).start()
+        self._loader = threading.Thread(target=work, name="gator-model-loader", daemon=True)
+        self._loader.start()
 
     def _load(self, entries: Sequence[ModelEntry], retired: ModelInUse | None) -> None:
         """Puts the first model that can be used into use, or notes why there is none."""
@@ -240,7 +242,7 @@ class ModelHost:
         with self._lock:
             if not self._closed:
                 self._in_use, used = used, None
-            if self._in_use is None:
+            if self._in_use is None and not self._closed:
                 self._failure = advice("; ".join(why))
                 self._failed_until = time.monotonic() + self._settings.retry_after
                 log.warning("no model can be used", why=why)

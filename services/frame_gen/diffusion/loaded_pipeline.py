@@ -85,7 +85,7 @@ class LoadedPipeline:
         tokens = tokenizer(text, truncation=False, add_special_tokens=False).input_ids
         # One place goes to the token that ends the text.
         ignored = tokens[limit - 1 :]
-        return Truncated(field, tokenizer.decode(ignored), limit) if ignored else None
+        return Truncated(field, tokenizer.decode(ignored), limit - 1) if ignored else None
 
     def save_memory(self) -> str:
         """Takes the next way of needing less memory; what it is, or "" if there is none left."""
