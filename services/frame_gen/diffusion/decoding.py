@@ -19,6 +19,9 @@ from frame_gen.diffusion.previews import picture_of, to_jpeg
 from frame_gen.diffusion.recovery import DeviceLostError, Recovery, fail
 from frame_gen.diffusion.residence import Part, Residence
 from frame_gen.diffusion.streams import SideStream, mark
+from rpckit.telemetry import logger
+
+log = logger(__name__)
 
 _TIME_WEIGHT = 0.3
 """Of the latest decoding in the estimate of the next."""
@@ -143,6 +146,9 @@ class Decoder:
             except DeviceLostError:
                 fail([item], Fault.DEVICE_LOST)
                 self._lost()
+            except Exception:
+                log.exception("decoding failed")
+                fail([item], Fault.OTHER)
         return True
 
     def _show(self, item: Item, glimpse: _Glimpse) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -23,10 +23,10 @@ from frame_gen.diffusion.models import LoadedModel
 from frame_gen.diffusion.packing import Buckets
 from frame_gen.diffusion.preparing import Preparer
 from frame_gen.diffusion.recovery import DeviceLostError, Recovery, fail
-from frame_gen.diffusion.residence import Residence
+from frame_gen.diffusion.residence import Part, Residence
 from frame_gen.diffusion.stepping import StepCounts, Stepper
 from frame_gen.diffusion.streams import Lead
-from frame_gen.diffusion.warming import compiled_graphs, make_ready, warm_up
+from frame_gen.diffusion.warming import call_unet, call_vae, compiled_graphs, make_ready
 from rpckit.telemetry import logger
 
 log = logger(__name__)
@@ -54,6 +54,8 @@ class EngineSettings:
     """Pixels above which a picture is decoded in tiles."""
     compile_backend: str | None = None
     """With which UNets are compiled, such as `inductor`; unset: they are not."""
+    compile_mode: str | None = None
+    """Of the backend `inductor`, such as `max-autotune-no-cudagraphs`."""
 
     def buckets(self) -> Buckets:
         """The batch sizes of the UNet, none above `max_rows`."""
@@ -117,7 +119,7 @@ class StepEngine:
         self._numbers = itertools.count()
         self._wake = threading.Condition()
         self._arrivals: deque[Item] = deque()
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[tuple[Future[Any], Callable[[], None]]] = deque()
         self._closing = False
         self._lost = False
         self._recompiles = 0
@@ -177,13 +179,13 @@ class StepEngine:
                 return
             try:
                 future.set_result(function())
-            except BaseException as error:  # noqa: BLE001 - the caller has it
+            except Exception as error:  # noqa: BLE001 - the caller has it
                 future.set_exception(error)
 
         with self._wake:
             if self._closing:
                 raise RuntimeError("the engine is closed")
-            self._calls.append(run)
+            self._calls.append((future, run))
             self._wake.notify()
         return future
 
@@ -222,8 +224,10 @@ class StepEngine:
                 self._closing = True
             for item in [*self._items.values(), *self._arrivals]:
                 item.fail(FailureReason.CLOSED, "the service is shutting down")
-            self._items.clear()
-            self._arrivals.clear()
+            for future, _ in self._calls:
+                future.cancel()
+            for left in (self._items, self._arrivals, self._calls):
+                left.clear()
 
     def _wait(self) -> bool:
         """Waits for something to do and takes in what has come; False once closed."""
@@ -247,8 +251,8 @@ class StepEngine:
                 work=float(item.job.width * item.job.height),
             )
         with torch.inference_mode(mode=False):
-            for call in calls:
-                call()
+            for _, run in calls:
+                run()
         return not closing
 
     def _dismiss(self) -> None:
@@ -280,11 +284,13 @@ class StepEngine:
         compiled = compiled_graphs()
         with Attempt() as attempt:
             self._step(items)
+            self._lead.step_queued()
         self._recompiles += compiled_graphs() - compiled
-        if attempt.fault is not None:
+        if attempt.fault is Fault.DEVICE_LOST:
+            self._lose()
+        elif attempt.fault is not None:
             # A fault of this engine, or of a model that cannot be hosted.
             self._remove(*fail([i for i in items if i.number in self._items], attempt.fault))
-        self._lead.step_queued()
 
     def _step(self, items: list[Item]) -> None:
         try:
@@ -314,18 +320,25 @@ class StepEngine:
     def _host(self, model: LoadedModel) -> None:
         if model not in self._residence.models:
             with torch.inference_mode(mode=False):
-                make_ready(model, self.settings.compile_backend)
+                settings = self.settings
+                make_ready(model, settings.compile_backend, settings.compile_mode)
             self._residence.host(model)
 
     def _warm_up(self, model: LoadedModel, sizes: Sequence[tuple[int, int]]) -> None:
         """Until memory runs out: what is larger than that will not be tried at first."""
-        for size in sizes:
-            rows = 1
-            with torch.inference_mode(), Attempt() as attempt:
-                for done in warm_up(model, size, self._buckets):
-                    rows = done + 1
-            if attempt.fault is not None:
-                self._recovery.can_go_on(attempt.fault, Phase.DENOISE, rows=rows)
+        if not sizes:
+            return
+        rows = 1
+        with torch.inference_mode(), Attempt() as attempt:
+            self._preparer.warm_up(model)
+            for size in sizes:
+                for rows in self._buckets:
+                    with self._residence.using(model, Part.UNET):
+                        call_unet(model, size, rows)
+                with self._residence.using(model, Part.VAE):
+                    call_vae(model, size)
+        if attempt.fault is not None:
+            self._recovery.can_go_on(attempt.fault, Phase.DENOISE, rows=rows)
 
     def _release(self, model: LoadedModel) -> None:
         for item in [item for item in self._items.values() if item.model is model]:

@@ -39,6 +39,10 @@ class Preparer:
         """Drops the embeddings of a model."""
         self._conditioners.pop(model, None)
 
+    def warm_up(self, model: LoadedModel) -> None:
+        """Calls the text encoders once."""
+        self._encode(model, self._conditioner(model), [""])
+
     def prepare(self, items: Sequence[Item]) -> list[Item]:
         """Prepares items of one model; those that could not be are failed and returned.
 
@@ -48,7 +52,7 @@ class Preparer:
         if not items:
             return []
         model = items[0].model
-        conditioner = self._conditioners.setdefault(model, TextConditioner(model, self._cache_size))
+        conditioner = self._conditioner(model)
         failed: list[Item] = []
         texts = [text for item in items for text in self._texts(conditioner, item)]
         embeddings: dict[str, Embedding] = {}
@@ -72,6 +76,11 @@ class Preparer:
                 failed += self._start(conditioner, item, embeddings)
         return failed
 
+    def _conditioner(self, model: LoadedModel) -> TextConditioner:
+        if model not in self._conditioners:
+            self._conditioners[model] = TextConditioner(model, self._cache_size)
+        return self._conditioners[model]
+
     def _encode(
         self, model: LoadedModel, conditioner: TextConditioner, texts: list[str]
     ) -> dict[str, Embedding]:
@@ -91,7 +100,9 @@ class Preparer:
         job = item.job
         while True:
             with Attempt() as attempt:
-                texts = {"prompt": job.prompt, "negative_prompt": job.negative_prompt}
+                texts = {"prompt": job.prompt}
+                if item.guided:
+                    texts["negative_prompt"] = job.negative_prompt
                 cut = [conditioner.truncated(*field) for field in texts.items()]
                 item.truncated = tuple(part for part in cut if part is not None)
                 item.prepare(
