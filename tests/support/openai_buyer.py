@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from tests.support.openai_buying import frame_of
-
 from frame_gen.backends.base import BackendError
 from frame_gen.backends.openai import OpenAIBackend
 from frame_gen.backends.openai_images.settings import OpenAISettings
+from tests.support.openai_buying import frame_of
 
 
 async def _main() -> None:

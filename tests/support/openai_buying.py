@@ -7,11 +7,10 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.openai_server import KEY, OpenAIServer
-
 from frame_gen.backends.base import Generated, GenerationEvent, GenerationRequest
 from frame_gen.backends.openai import OpenAIBackend
 from frame_gen.backends.openai_images.settings import OpenAISettings
+from tests.support.openai_server import KEY, OpenAIServer
 
 SCENE = GenerationRequest(prompt="a lighthouse in a storm", render_id="r-1")
 

@@ -9,6 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from frame_gen.backends.base import BackendError, Preview, Queued
+from frame_gen.backends.fallback import Done, FallbackChain
+from frame_gen.backends.openai import OpenAIBackend
+from frame_gen.backends.openai_images.models import RETIRED
+from frame_gen.backends.placeholder import PlaceholderBackend
+from rpckit.errors import GatorError, Reason
+from rpckit.provenance import Backend as Kind
+from rpckit.testing import other_tasks
 from tests.support.openai_buying import SCENE, backend, buying, events_of, frame_of, written
 from tests.support.openai_server import (
     OpenAIServer,
@@ -24,15 +33,6 @@ from tests.support.openai_server import (
     silence,
     stream,
 )
-
-from frame_gen.backends.base import BackendError, Preview, Queued
-from frame_gen.backends.fallback import Done, FallbackChain
-from frame_gen.backends.openai import OpenAIBackend
-from frame_gen.backends.openai_images.models import RETIRED
-from frame_gen.backends.placeholder import PlaceholderBackend
-from rpckit.errors import GatorError, Reason
-from rpckit.provenance import Backend as Kind
-from rpckit.testing import other_tasks
 
 
 @pytest.fixture

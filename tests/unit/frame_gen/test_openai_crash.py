@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from frame_gen.backends.base import BackendError
 from tests.support.openai_buying import SCENE, backend, buying, frame_of, written
 from tests.support.openai_server import KEY, OpenAIServer, half
 from tests.support.processes import ROOT
-
-from frame_gen.backends.base import BackendError
 
 
 @asynccontextmanager

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from obstore.store import MemoryStore
-from tests.support.openai_buying import written
 
 from frame_gen.backends.openai_images.failures import Cause, PurchaseError
 from frame_gen.backends.openai_images.ledger import (
@@ -26,6 +25,7 @@ from frame_gen.backends.openai_images.ledger import (
 )
 from frame_gen.backends.openai_images.models import Size
 from frame_gen.backends.openai_images.order import Order
+from tests.support.openai_buying import written
 
 ORDER = Order("r-1", 0, "a lighthouse", "", "gpt-image-2", Size(64, 32), "low")
 LIMITS = Limits(per_render=3, per_day=4)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pydantic
 import pytest
-from tests.support.openai_buying import SCENE, backend, buying, frame_of
-from tests.support.openai_server import KEY, OpenAIServer, raw, refusal
 
 from frame_gen.backends.base import BackendError
 from frame_gen.backends.openai import OpenAIBackend
 from frame_gen.backends.openai_images.settings import OpenAISettings
+from tests.support.openai_buying import SCENE, backend, buying, frame_of
+from tests.support.openai_server import KEY, OpenAIServer, raw, refusal
 
 VARIABLES = (
     "OPENAI_API_KEY",

@@ -198,6 +198,15 @@ def test_the_ladder_goes_down_rung_by_rung_and_up_again():
     assert not ladder.strained
 
 
+def test_a_rung_that_is_needed_again_is_kept_longer():
+    ladder = Ladder(16, calm=60.0)
+    ladder.descend(Phase.DECODE, rows=1, now=0.0)
+    assert ladder.relax(60.0) is Rung.VAE_TILING
+    ladder.descend(Phase.DECODE, rows=1, now=61.0)
+    assert ladder.relax(180.0) is None
+    assert ladder.relax(181.0) is Rung.VAE_TILING
+
+
 class Movable:
     """Stands where a module stands, and keeps where it was put."""
 
