@@ -244,7 +244,7 @@ class StepEngine:
             self._queue.add(
                 item.number,
                 key=item.key,
-                render=item.job.render,
+                render=item.job.render or item.number,
                 rows=item.row_count,
                 now=self._clock(),
                 deadline=item.job.deadline,

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class _Entry:
     id: int
-    render: str
+    render: Hashable
     rows: int
     work: float
     due: float
@@ -108,7 +108,7 @@ class FairQueue:
         item: int,
         *,
         key: Hashable,
-        render: str,
+        render: Hashable,
         rows: int,
         now: float,
         deadline: float | None = None,

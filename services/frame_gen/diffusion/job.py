@@ -32,7 +32,7 @@ class Job:
     """Of the CPU generator that draws the noise, 0 to 2^64 - 1."""
     negative_prompt: str = ""
     render: str = ""
-    """Jobs of one render share their place in the queue: no render starves another."""
+    """Jobs of one render share their part of the device; unset: the job stands for itself."""
     deadline: float | None = None
     """On the engine's clock (`time.monotonic`), seconds; the job fails when it has passed."""
 

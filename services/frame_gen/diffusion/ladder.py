@@ -34,9 +34,14 @@ class Ladder:
     """Which rungs are taken now. Safe to use from several threads."""
 
     def __init__(self, max_rows: int, *, calm: float = 60.0) -> None:
-        """Rows are limited to `max_rows`; after `calm` seconds with enough memory one rung goes."""
+        """Rows are limited to `max_rows`; after `calm` seconds with enough memory one rung goes.
+
+        The time doubles, up to 32 times, whenever a rung that went is needed again.
+        """
         self._max_rows = max_rows
         self._calm = calm
+        self._longest_calm = 32 * calm
+        self._gave_back = False
         self._lock = threading.Lock()
         self._rows = max_rows
         self._taken: set[Rung] = set()
@@ -65,6 +70,9 @@ class Ladder:
         """
         with self._lock:
             self._last = now
+            if self._gave_back:
+                self._gave_back = False
+                self._calm = min(2 * self._calm, self._longest_calm)
             for rung in _RUNGS[phase]:
                 if rung is Rung.FEWER_ROWS and rows > 1:
                     self._rows = min(self._rows, rows // 2)
@@ -81,6 +89,7 @@ class Ladder:
             return None
         with self._lock:
             self._last = now
+            self._gave_back = True
             rung = max(self._taken)
             if rung is Rung.FEWER_ROWS:
                 self._rows = min(self._rows * 2, self._max_rows)

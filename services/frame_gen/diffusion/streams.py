@@ -14,7 +14,8 @@ def mark(device: torch.device) -> Any:
     """The point that the device's work of this thread has been queued up to; None off CUDA."""
     if device.type != "cuda":
         return None
-    event = torch.cuda.Event()
+    # Blocking: a thread that waits for it does not keep a core busy.
+    event = torch.cuda.Event(blocking=True)
     event.record(torch.cuda.current_stream(device))
     return event
 
