@@ -64,7 +64,7 @@ def _violations(message: pb.GenerateFrameRequest) -> Iterator[FieldViolation]:
     ):
         value = getattr(message, name)
         if not math.isfinite(value) or not low <= value <= high:
-            shown = value if isinstance(value, int) else f"{value:.8g}"
+            shown = value if isinstance(value, int) else f"{value:.7g}"
             yield FieldViolation(name, f"is {shown}; must be from {low:g} to {high:g}")
     if message.scene_index >= max(message.scene_count, 1):
         yield FieldViolation("scene_index", f"is {message.scene_index}; must be below scene_count")

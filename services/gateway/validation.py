@@ -8,6 +8,7 @@ All bad fields are told at once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -15,6 +16,7 @@ from gateway.request import FallbackPolicy, Limits, Render, RenderAsked, Scene, 
 from gateway.rules import Rules
 from gateway.seeds import derived_seeds
 from rpckit.errors import invalid
+from rpckit.times import NANOS
 from rpckit.video import PRESETS, Preset, Quality, Transition
 
 DEFAULT_DURATION = Fraction(3)
@@ -55,6 +57,11 @@ def effective(asked: RenderAsked, limits: Limits) -> Render:
         fallback_policy=policy,
         warnings=tuple(rules.warnings),
     )
+
+
+def shortest_scene(fps: int) -> Fraction:
+    """One frame, in whole nanoseconds because a Duration has no smaller ones."""
+    return Fraction(math.ceil(Fraction(NANOS, fps)), NANOS)
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ class _SceneJudge:
         self, prefix: str, asked: SceneAsked, default: Scene, duration_name: str = "duration"
     ) -> Scene:
         rules, limits = self.rules, self.limits
-        durations = (Fraction(1, self.preset.fps), limits.max_scene_duration)
+        durations = (shortest_scene(self.preset.fps), limits.max_scene_duration)
         transitions = (Fraction(0), limits.max_transition_duration)
         negative = asked.negative_prompt
         return replace(

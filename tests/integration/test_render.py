@@ -134,6 +134,14 @@ async def test_the_result_describes_the_video_that_came():
     assert sorted(finished) == [0, 1, 2]
 
 
+async def test_the_shortest_scenes_are_one_picture_each():
+    async with stack(FrameSource()) as stub:
+        call = stub.Render(request(3, 0.0, quality=video_pb2.QUALITY_STANDARD))
+        responses = await read(call)
+    assert responses[-1].result.frame_count == pictures(video_of(responses)) == 3
+    assert [w.field for w in responses[0].accepted.warnings] == ["duration_per_frame"]
+
+
 async def test_video_comes_while_a_later_scene_is_still_being_made():
     source = FrameSource()
     source.hold(1)

@@ -25,6 +25,9 @@ PHOTOGRAPHS = (
 )
 TEXTURES = ("grass.png", "gravel.png")
 
+GRAIN = 0.5
+"""How much is put back; at 1 a photograph of 1080p is as noisy as at high ISO."""
+
 Floats = NDArray[np.float32]
 
 
@@ -36,9 +39,10 @@ def still(index: int, width: int, height: int) -> NDArray[np.uint8]:
     base = np.stack([_enlarged(photograph[..., c], width, height) for c in range(3)], axis=-1)
     amount = np.clip(_enlarged(_contrast(photograph), width, height) / 20, 0.05, 0.6)
     noise = np.random.default_rng(index)
-    base += (_texture(TEXTURES[index % len(TEXTURES)], width, height) * amount)[..., None]
-    base += 1.5 * noise.standard_normal((height, width, 1), np.float32)
-    base += 0.5 * noise.standard_normal((height, width, 3), np.float32)
+    grain = (_texture(TEXTURES[index % len(TEXTURES)], width, height) * amount)[..., None]
+    grain = grain + 1.5 * noise.standard_normal((height, width, 1), np.float32)
+    grain = grain + 0.5 * noise.standard_normal((height, width, 3), np.float32)
+    base += GRAIN * grain
     return np.clip(base, 0, 255).astype(np.uint8)
 
 

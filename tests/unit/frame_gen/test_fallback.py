@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import pytest
 from structlog.testing import capture_logs
-from tests.support.backends import ScriptedBackend, generated
 
 from frame_gen.backends.base import (
     NO_MODEL_ADVICE,
@@ -26,6 +25,7 @@ from rpckit.errors import Code, GatorError, Reason
 from rpckit.provenance import Backend as Kind
 from rpckit.provenance import PassedOver
 from rpckit.testing import other_tasks
+from tests.support.backends import ScriptedBackend, generated
 
 REQUEST = GenerationRequest("a lighthouse", seed=2**64 - 1, scene_index=3, scene_count=5)
 FAIL = GenerationRequest("a lighthouse", may_fall_back=False, scene_index=3, scene_count=5)
@@ -160,7 +160,7 @@ async def test_the_policy_fail_with_no_model_is_a_failed_precondition():
     refused = await failure_of(card, request=FAIL)
     assert refused.reason is Reason.NO_MODEL_AVAILABLE
     assert refused.code is Code.FAILED_PRECONDITION
-    assert refused.message == f"scene 3: {NO_MODEL_ADVICE}"
+    assert refused.message == f"scenes[3]: {NO_MODEL_ADVICE}"
     assert refused.metadata == {"backends": "DIFFUSERS", "scene": "3"}
     assert card.asked == []
 
@@ -189,7 +189,7 @@ async def test_the_policy_fail_names_every_attempt_and_both_causes():
     )
     assert refused.reason is Reason.GENERATION_FAILED
     assert refused.code is Code.INTERNAL
-    assert refused.message.startswith("scene 3: AI frame generation failed")
+    assert refused.message.startswith("scenes[3]: AI frame generation failed")
     assert "EXTERNAL: the device is on fire; call somebody" in refused.message
     assert "DIFFUSERS: No image generation models available" in refused.message
     assert refused.metadata == {"backends": "EXTERNAL,DIFFUSERS", "scene": "3"}

@@ -44,7 +44,7 @@ SOFT = [
     ("quality", 99, "quality", Quality.HIGH),
     ("transition", -3, "transition", Transition.CROSSFADE),
     ("fallback_policy", 42, "fallback_policy", FallbackPolicy.PLACEHOLDER),
-    ("duration_per_frame", Fraction(-2), "duration", Fraction(1, 30)),
+    ("duration_per_frame", Fraction(-2), "duration", Fraction(33_333_334, 10**9)),
     ("duration_per_frame", Fraction(601), "duration", Fraction(600)),
     ("transition_duration", Fraction(-1), "transition_duration", Fraction(0)),
     ("transition_duration", Fraction(11), "transition_duration", Fraction(10)),
@@ -87,9 +87,10 @@ def test_a_scene_overrides_the_render_and_is_judged_on_its_own():
     assert [w.field for w in render.warnings] == ["scenes[1].duration", "scenes[1].transition"]
 
 
-def test_the_least_duration_is_one_frame_of_the_preset():
-    render = effective(one(duration=Fraction(1, 1000)), LIMITS)
-    assert render.scenes[0].duration == Fraction(1, 30)
+@pytest.mark.parametrize(("quality", "nanos"), [(1, 41_666_667), (3, 33_333_334), (4, 16_666_667)])
+def test_the_least_duration_is_one_frame_of_the_preset(quality, nanos):
+    request = RenderAsked((SceneAsked("a fox", duration=Fraction(1, 1000)),), quality=quality)
+    assert effective(request, LIMITS).scenes[0].duration == Fraction(nanos, 10**9)
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "\n\t", "\u200f"])

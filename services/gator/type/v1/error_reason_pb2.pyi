@@ -69,7 +69,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example of an ErrorInfo:
 
         {"reason": "GENERATION_FAILED", "domain": "gator.video",
-         "metadata": {"service": "frame_gen", "backend": "EXTERNAL"}}
+         "metadata": {"service": "frame_gen", "backends": "EXTERNAL",
+                      "scene": "2"}}
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 6
     """The service does as much as it can at the moment. Try again after the
@@ -201,7 +202,8 @@ ERROR_REASON_GENERATION_FAILED: ErrorReason.ValueType  # 5
 Example of an ErrorInfo:
 
     {"reason": "GENERATION_FAILED", "domain": "gator.video",
-     "metadata": {"service": "frame_gen", "backend": "EXTERNAL"}}
+     "metadata": {"service": "frame_gen", "backends": "EXTERNAL",
+                  "scene": "2"}}
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 6
 """The service does as much as it can at the moment. Try again after the
