@@ -142,7 +142,7 @@ class Downloader:
 
 def _meter(advance: Callable[[int], None]) -> type:
     """A progress bar class for the hub's library that shows nothing and calls `advance`."""
-    from tqdm.std import tqdm  # type: ignore[import-untyped]  # noqa: PLC0415 - as above
+    from tqdm.std import tqdm  # noqa: PLC0415 - as above
 
     class Meter(tqdm):  # type: ignore[misc]
         # It would leave a thread behind.

@@ -8,10 +8,10 @@ Face's own programs.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode
 
 from frame_gen.diffusion.catalog import Catalog, ModelEntry
 from rpckit.settings import settings_config
@@ -24,8 +24,9 @@ class DiffusersSettings(BaseSettings):
 
     enabled: bool = True
     """Whether models on this machine are used at all."""
-    models: tuple[str, ...] = ("sdxl", "sd15")
-    """Names of the catalog, best first: the first that is there and fits into memory is used."""
+    models: Annotated[tuple[str, ...], NoDecode] = ("sdxl", "sd15")
+    """Names of the catalog, best first, with commas between them: the first that can be had and
+    fits into memory is used."""
     catalog: tuple[ModelEntry, ...] = ()
     """Entries beside the built-in ones, as JSON; one of the same name replaces a built-in one."""
     folder: Path | None = None
@@ -51,6 +52,11 @@ class DiffusersSettings(BaseSettings):
     """Part of the device's free memory that a model may be predicted to need."""
     compile: bool = False
     """Whether the UNet is compiled when a model is loaded: minutes then, faster steps later."""
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _models_are_known(self) -> DiffusersSettings:

@@ -195,7 +195,7 @@ class WholePipelineEngine:
             self._queue.add(
                 order.number,
                 key=order.key,
-                render=order.job.render,
+                render=order.job.render or order.number,
                 rows=1,
                 now=now,
                 deadline=order.job.deadline,

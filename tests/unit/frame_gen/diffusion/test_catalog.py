@@ -35,14 +35,14 @@ def test_settings_add_and_replace_entries(monkeypatch):
     other = {"name": "sd15", "repository": "me/tuned", "width": 768, "height": 448}
     prefix = "GATOR_FRAME_GEN_DIFFUSERS_"
     monkeypatch.setenv(prefix + "CATALOG", json.dumps([mine, other]))
-    monkeypatch.setenv(prefix + "MODELS", '["mine", "sd15"]')
+    monkeypatch.setenv(prefix + "MODELS", "mine, sd15")
     first, second = DiffusersSettings().entries()
     assert (first.source, first.width) == ("mine", 640)
     assert (second.source, second.engine) == ("me/tuned", Engine.PIPELINE)
 
 
 def test_a_model_that_is_not_in_the_catalog_is_said_at_start(monkeypatch):
-    monkeypatch.setenv("GATOR_FRAME_GEN_DIFFUSERS_MODELS", '["sd9"]')
+    monkeypatch.setenv("GATOR_FRAME_GEN_DIFFUSERS_MODELS", "sd9")
     with pytest.raises(ValidationError, match="no model 'sd9' in the catalog; it has sdxl, sd15"):
         DiffusersSettings()
     with pytest.raises(UnknownModel):
