@@ -10,7 +10,6 @@ from pydantic_settings import NoDecode
 
 from rpckit.settings import ServerSettings, settings_config
 
-
 BackendName = Literal["diffusers", "openai", "placeholder"]
 
 
@@ -23,7 +22,7 @@ class Settings(ServerSettings):
     """Address to listen on, host:port. Port 0 takes a free one."""
     backends: Annotated[tuple[BackendName, ...], NoDecode] = ("diffusers", "openai", "placeholder")
     """Backends in the order in which they are tried, with commas between them. Those of image
-    models have settings of their own: GATOR_FRAME_GEN_DIFFUSERS_... and GATOR_FRAME_GEN_OPENAI_...
+    models have settings of their own: GATOR_FRAME_GEN_DIFFUSERS_... and GATOR_OPENAI_...
     """
     max_requests: int = Field(default=64, ge=1, le=10_000)
     """Frames that are made or wait at a time; one more is refused with RESOURCE_EXHAUSTED."""
