@@ -117,9 +117,13 @@ class Chooser:
 
 
 def smaller_than(entry: ModelEntry, entries: Sequence[ModelEntry]) -> tuple[ModelEntry, ...]:
-    """The models after one in the order of preference."""
+    """The models after one in the order of preference, but those that are known to be larger."""
     place = next((i for i, e in enumerate(entries) if e.name == entry.name), len(entries))
-    return tuple(entries[place + 1 :])
+    return tuple(
+        other
+        for other in entries[place + 1 :]
+        if not (entry.weights and other.weights > entry.weights)
+    )
 
 
 def gib(size: int) -> str:

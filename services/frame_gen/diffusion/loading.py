@@ -29,6 +29,9 @@ DTYPES = {
     Dtype.BFLOAT16: torch.bfloat16,
 }
 
+TILE = 512
+"""Pixels of a side of a tile, where a picture is decoded in tiles."""
+
 
 def load(
     entry: ModelEntry,
@@ -64,6 +67,7 @@ def load(
             local_files_only=True,
             **checker,
         )
+    _fit_vae(pipeline, device)
     if entry.scheduler:
         pipeline.scheduler = schedulers.build(entry.scheduler, pipeline.scheduler)
     if entry.engine is Engine.STEPS:
@@ -72,6 +76,18 @@ def load(
             return _steppable(pipeline, entry, located, device)
         log.warning("called as a whole pipeline", model=entry.name, reason=reason)
     return _whole(pipeline, entry, located, device, offload=offload)
+
+
+def _fit_vae(pipeline: Any, device: torch.device) -> None:
+    """Makes tiles small enough to save memory, and numbers wide enough not to overflow."""
+    vae: Any = getattr(pipeline, "vae", None)
+    if getattr(vae, "tile_sample_min_size", 0) > TILE:
+        # SDXL's own tiles are so large that one is most of its picture.
+        vae.tile_latent_min_size = vae.tile_latent_min_size * TILE // vae.tile_sample_min_size
+        vae.tile_sample_min_size = TILE
+    narrow = vae is not None and vae.dtype is torch.float16 and device.type != "cuda"
+    if narrow and vae.config.get("force_upcast"):
+        vae.to(torch.float32)
 
 
 def _steppable(

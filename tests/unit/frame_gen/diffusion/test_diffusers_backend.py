@@ -1,6 +1,8 @@
 """The backend for models on this machine: choice, loading, events, failures."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from contextlib import aclosing
@@ -348,6 +350,18 @@ async def test_the_device_is_told_with_its_memory(backends, folders):
     assert device is not None
     assert (device.type.value, device.total_memory > 0) == ("cpu", True)
     assert await backends(entry("sd15", folders["sd15"]), enabled=False).device() is None
+
+
+def test_nothing_heavy_is_imported_before_a_model_is_wanted():
+    program = """
+import sys
+from frame_gen.backends.diffusers import DiffusersBackend
+state = DiffusersBackend().availability()
+assert not state.available, state
+heavy = {"torch", "diffusers", "transformers", "huggingface_hub"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 async def test_it_is_the_diffusers_backend(backends, folders):

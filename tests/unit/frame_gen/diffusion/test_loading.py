@@ -101,6 +101,13 @@ def test_files_that_mean_nothing_do_not_load(tmp_path):
         load(entry("x", folder), Located(folder, "r"), CPU, Dtype.FLOAT32, safety_checker=True)
 
 
+def test_tiles_are_small_enough_to_save_memory(tmp_path):
+    pipeline = sd15_pipeline()
+    pipeline.vae.register_to_config(sample_size=1024)
+    vae = loaded(entry("x", save(pipeline, tmp_path / "x"))).vae
+    assert (vae.tile_sample_min_size, vae.tile_latent_min_size) == (512, 64)
+
+
 def test_families_are_told_apart(sd15, sdxl, tmp_path):
     assert loaded(entry("a", save(sd15, tmp_path / "a"))).family is Family.SD15
     assert loaded(entry("b", save(sdxl, tmp_path / "b"))).family is Family.SDXL
