@@ -40,6 +40,7 @@ def main() -> None:
         steps=arguments.steps,
         images=arguments.images,
         repeats=arguments.repeats,
+        turns=arguments.turns,
         rows=2 * CLIENTS,
         compile=arguments.compile,
     )
@@ -63,8 +64,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["sd15", "sdxl"], choices=["sd15", "sdxl"])
     parser.add_argument("--device", default="auto", help="cuda, mps, cpu; the best that is there")
     parser.add_argument("--steps", type=int, default=25, help="of an image (%(default)s)")
-    parser.add_argument("--images", type=int, default=24, help="in each load (%(default)s)")
+    parser.add_argument("--images", type=int, default=16, help="in each load (%(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="of an image alone (%(default)s)")
+    parser.add_argument("--turns", type=int, default=3, help="of each load (%(default)s)")
     parser.add_argument("--compile", action="store_true", help="compile our UNet with inductor")
     parser.add_argument("--json", type=Path, help="a file for all figures")
     arguments = parser.parse_args()

@@ -17,6 +17,7 @@ from frame_gen.diffusion.catalog import Dtype
 from frame_gen.diffusion.engine import EngineSettings, StepEngine
 from frame_gen.diffusion.footprint import Weights, predict
 from frame_gen.diffusion.job import Job
+from frame_gen.diffusion.memory import release_unused
 from frame_gen.diffusion.models import LoadedModel
 from frame_gen.diffusion.warming import compiled_graphs
 from tests.benchmarks_gpu.architectures import Architecture
@@ -46,6 +47,8 @@ class Plan:
     images: int
     """In each load."""
     repeats: int
+    turns: int
+    """Of the loads that are compared with each other; the median counts."""
     rows: int
     """Of a call of the UNet at most."""
     compile: bool
@@ -83,6 +86,7 @@ def measure(architecture: Architecture, plan: Plan) -> Figures:
     """All figures of one model."""
     entry = architecture.entry
     figures = Figures(entry.name, f"{entry.width}x{entry.height}")
+    release_unused(plan.device)
     before = memory_in_use(plan.device)
     pipeline = architecture.build(plan.device, plan.dtype)
     pipeline.set_progress_bar_config(disable=True)
@@ -161,14 +165,29 @@ def _ours(engine: StepEngine, model: LoadedModel, plan: Plan, figures: Figures) 
     at_once(engine, jobs[:2], 1, previews=False)
     alone = at_once(engine, jobs[: plan.repeats], 1, previews=False)
     figures.ours_alone = median(alone.latencies)
-    figures.uniform = at_once(engine, jobs, CLIENTS, previews=False)
-    figures.with_previews = at_once(engine, jobs, CLIENTS, previews=True)
-    figures.mixed = at_once(engine, list(_mixed(jobs, plan)), CLIENTS, previews=False)
+    _in_turns(engine, jobs, plan, figures)
     figures.steps_to_join = steps_until_it_joins(engine, jobs[: CLIENTS - 1], jobs[-1])
     times = arrivals(UTILISATION / figures.stock_alone, plan.images)
     figures.arriving = as_they_come(engine, jobs, times)
     figures.stock_arriving = one_by_one(times, figures.stock_alone)
     figures.compiled_late = compiled_graphs() - graphs
+
+
+def _in_turns(engine: StepEngine, jobs: list[Job], plan: Plan, figures: Figures) -> None:
+    """Loads that are compared with each other take turns, so that a busy machine troubles all."""
+    mixed = list(_mixed(jobs, plan))
+    turns = [
+        (
+            at_once(engine, jobs, CLIENTS, previews=False),
+            at_once(engine, jobs, CLIENTS, previews=True),
+            at_once(engine, mixed, CLIENTS, previews=False),
+        )
+        for _ in range(plan.turns)
+    ]
+    figures.uniform, figures.with_previews, figures.mixed = (
+        sorted(loads, key=lambda load: load.rate)[len(loads) // 2]
+        for loads in zip(*turns, strict=True)
+    )
 
 
 def _job(model: LoadedModel, plan: Plan, seed: int) -> Job:
