@@ -44,6 +44,8 @@ class GenerationRequest:
     scene_count: int = 1
     render_id: str = ""
     """The render that the frame is for; empty if the caller named none."""
+    deadline: float | None = None
+    """When the frame must be there, `time.monotonic` seconds; None: any time."""
 
 
 @dataclass(frozen=True)

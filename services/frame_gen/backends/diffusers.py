@@ -149,6 +149,7 @@ def _job(used: ModelInUse, request: GenerationRequest) -> engine.Job:
         guidance=guidance,
         seed=request.seed,
         render=request.render_id,
+        deadline=request.deadline,
     )
 
 

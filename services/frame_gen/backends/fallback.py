@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from frame_gen.backends.base import (
@@ -159,6 +159,8 @@ class _Attempt:
 
     async def events(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """The backend's events until it has made the frame. BackendError if it has not."""
+        if math.isfinite(self._end):
+            request = replace(request, deadline=self._end)
         async with aclosing(self._backend.generate(request)) as events:
             while True:
                 try:

@@ -31,7 +31,7 @@ def decode(model: LoadedModel, latents: torch.Tensor, *, tiled: bool) -> Picture
     """The picture of finished latents of shape (1, channels, rows, columns).
 
     Raises:
-        OverflowError: the latents are not finite numbers.
+        OverflowError: the latents or the picture are not finite numbers.
     """
     if not bool(torch.isfinite(latents).all()):
         raise OverflowError("the latents are not finite; the model's dtype may be too narrow")
@@ -51,6 +51,8 @@ def decode(model: LoadedModel, latents: torch.Tensor, *, tiled: bool) -> Picture
     else:
         latents = latents / config.scaling_factor
     decoded = vae.decode(latents.to(vae.dtype), return_dict=False)[0][0].float()
+    if not bool(torch.isfinite(decoded).all()):
+        raise OverflowError("the picture is not finite; the VAE's dtype may be too narrow")
     levels = (decoded / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
     return cast("Picture", levels.permute(1, 2, 0).contiguous().cpu().numpy())
 
@@ -188,13 +190,17 @@ class Decoder:
 
     def _judge(self, item: Item, picture: Picture) -> None:
         flagged = True
-        with Attempt() as attempt:
-            # Safety checkers answer with a black picture; no model draws one.
-            check = item.model.safety_check
-            flagged = not picture.any() or (check is not None and check(picture))
-        if attempt.fault is not None:
-            fail([item], attempt.fault)
-        elif flagged:
+        while True:
+            with Attempt() as attempt:
+                # Safety checkers answer with a black picture; no model draws one.
+                check = item.model.safety_check
+                flagged = not picture.any() or (check is not None and check(picture))
+            if attempt.fault is None:
+                break
+            if not self._recovery.can_go_on(attempt.fault, Phase.DECODE, rows=1):
+                fail([item], attempt.fault)
+                return
+        if flagged:
             item.fail(
                 FailureReason.CONTENT_REJECTED,
                 "the safety checker rejected the image; change the prompt",

@@ -337,6 +337,8 @@ class StepEngine:
                         call_unet(model, size, rows)
                 with self._residence.using(model, Part.VAE):
                     call_vae(model, size)
+        if attempt.fault is Fault.OTHER:
+            raise RuntimeError("the model fails at every call; the log has the details")
         if attempt.fault is not None:
             self._recovery.can_go_on(attempt.fault, Phase.DENOISE, rows=rows)
 

@@ -155,7 +155,7 @@ class ModelHost:
             loading = self._loading
         if loading is not None:
             await _wait(loading, seconds)
-            if loading.done() and self._in_use is None:
+            if loading.done() and self._in_use is None and self._loading is None:
                 raise NoModel(self._failure or self._why_not())
         return None
 
@@ -183,11 +183,15 @@ class ModelHost:
 
         May take seconds and touch the device.
         """
-        if self._in_use is None and self._why_not():
+        if self._why_not():
             return None
         try:
             return await asyncio.to_thread(find_device, self._settings.device)
         except NoDevice:
+            return None
+        except Exception:
+            # A device that is lost fails this too; what the backends can do is told all the same.
+            log.exception("the device does not say what it is")
             return None
 
     async def close(self) -> None:

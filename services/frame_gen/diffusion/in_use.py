@@ -74,10 +74,17 @@ class ModelInUse:
 
     def retire(self, seconds: float) -> None:
         """Frees its memory, once its images are made or so many seconds have passed."""
+        import torch  # noqa: PLC0415 - seconds, and only where models are used
+
+        from frame_gen.diffusion.memory import release_unused  # noqa: PLC0415 - as torch
+
         self.idle.wait(seconds)
         self.engine.close()
         # Others may hold on to this object for as long as they like.
         self.engine, self.model = _Retired(), None
+        # The engine's parts know each other: without a collection the weights would stay
+        # on the device, and the next model would find no room there.
+        release_unused(torch.device(self.device.torch_name))
 
     def measure(self) -> None:
         """Compares the memory that was used with what was predicted."""

@@ -143,6 +143,8 @@ class Item:
     def report(self, decode_time: float) -> None:
         """Tells the listener how far it is; decoding is expected to take `decode_time` seconds."""
         sampler, _, _ = self._prepared()
+        # If it has to wait again, that is news, be it at the same place.
+        self.position = None
         left = None if self._pace is None else sampler.calls_left * self._pace + decode_time
         self._tell(self._listener.progress, Progress(sampler.steps_done, self.job.steps, left))
 

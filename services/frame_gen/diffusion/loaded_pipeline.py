@@ -62,8 +62,15 @@ class LoadedPipeline:
             **self._callback(step_done),
         }
         known = {name: value for name, value in arguments.items() if name in self._parameters}
-        images = self.pipeline(**known).images
-        return [np.rint(np.nan_to_num(i).clip(0, 1) * 255).astype(np.uint8) for i in images]
+        try:
+            images = self.pipeline(**known).images
+        except BaseException:
+            # A pipeline that is offloaded clears the device at the end of a call only.
+            self.pipeline.maybe_free_model_hooks()
+            raise
+        if not all(np.isfinite(image).all() for image in images):
+            raise OverflowError("the picture is not finite; the model's dtype may be too narrow")
+        return [np.rint(image.clip(0, 1) * 255).astype(np.uint8) for image in images]
 
     def _callback(self, step_done: Callable[[int], None]) -> dict[str, Any]:
         def at_step_end(_pipeline: Any, index: int, _time: Any, values: Any) -> Any:

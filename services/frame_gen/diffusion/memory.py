@@ -57,6 +57,9 @@ _MEMORY_WORDS = (
     "not enough memory",
     "alloc_failed",
     "allocation failed",
+    # cuDNN's search for a convolution passes over those for which memory ran out,
+    # and says only this when none is left.
+    "unable to find an engine to execute",
 )
 _LOST_WORDS = ("cuda error", "hip error", "device-side assert", "illegal memory access")
 

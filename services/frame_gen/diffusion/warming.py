@@ -17,11 +17,13 @@ def make_ready(
 ) -> None:
     """Lays a model out for its device; its UNet will be compiled if there is a backend.
 
-    On CUDA the VAE becomes bfloat16, in which it does not overflow as in float16.
+    On CUDA the VAE becomes bfloat16, in which it does not overflow as in float16, or
+    float32 on a GPU before Ampere.
     """
     if model.device.type == "cuda":
         model.unet.to(memory_format=torch.channels_last)
-        model.vae.to(torch.bfloat16, memory_format=torch.channels_last)
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        model.vae.to(vae_dtype(native_bfloat16=native), memory_format=torch.channels_last)
         # Batch sizes are few, so that each can have the convolutions that suit it best.
         torch.backends.cudnn.benchmark = True
     if compile_backend is not None:
@@ -32,6 +34,11 @@ def make_ready(
         model.unet.compile(
             backend=compile_backend, mode=compile_mode, dynamic=False, fullgraph=True
         )
+
+
+def vae_dtype(*, native_bfloat16: bool) -> torch.dtype:
+    """In which a VAE works on CUDA: cuDNN has no bfloat16 convolutions for GPUs before Ampere."""
+    return torch.bfloat16 if native_bfloat16 else torch.float32
 
 
 def compiled_graphs() -> int:

@@ -398,6 +398,16 @@ async def test_a_frame_that_takes_too_long_is_a_failure_while_the_call_has_time(
     assert refused.reason is Reason.GENERATION_FAILED
 
 
+async def test_a_backend_is_told_when_the_frame_must_be_there():
+    backend = diffusers(generated())
+    await frame_of(backend)
+    before = time.monotonic()
+    await frame_of(backend, remaining=100.0)
+    whenever, deadline = (asked.deadline for asked in backend.asked)
+    assert whenever is None
+    assert before + 90 < deadline < time.monotonic() + 100
+
+
 async def test_the_readers_time_is_not_the_backends():
     chain = FallbackChain([external(Progress(0, 1), generated())], SOON)
     async with aclosing(chain.generate(FAIL)) as events:

@@ -152,6 +152,18 @@ def test_what_is_old_is_forgotten(ledger: MakeLedger) -> None:
     assert late.recall(ORDER) is None
 
 
+def test_what_is_old_and_not_the_ledgers_is_left_alone(tmp_path: Path) -> None:
+    others = [tmp_path / name for name in ("notes.txt", "renders/r-1/video.mp4", "days/today")]
+    for path in others:
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text("of somebody else")
+    late = Ledger(
+        open_store(tmp_path.as_uri()), LIMITS, now=lambda: datetime.now(UTC) + timedelta(days=99)
+    )
+    reserved(late)
+    assert all(path.exists() for path in others)
+
+
 def test_an_intent_tells_what_was_bought_but_not_the_prompt(tmp_path: Path) -> None:
     one = Ledger(open_store(tmp_path.as_uri()), LIMITS, now=lambda: NOON)
     reserved(one)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -38,6 +39,14 @@ log = logger(__name__)
 
 STORE_TIMEOUT = timedelta(seconds=5)
 """For a request to an object store: as long as a cancelled purchase may take to end."""
+
+
+_OWN = re.compile(
+    r"purchases/[0-9a-f]{64}/(?:intent|image|failure)"
+    r"|renders/[0-9a-f]{64}/\d{6,}"
+    r"|days/\d{4}-\d\d-\d\d/\d{6,}"
+)
+"""Names of the ledger's objects: a store may hold those of others too."""
 
 
 @dataclass(frozen=True)
@@ -232,13 +241,17 @@ class Ledger:
         self._swept = today
         horizon = self._now() - self._keep
         try:
-            for batch in self._store.list():
-                for meta in batch:
-                    if meta["last_modified"] < horizon:
-                        self._store.delete(meta["path"])
+            for folder in ("purchases", "renders", "days"):
+                self._sweep(folder, horizon)
         except (BaseError, OSError) as error:
             # Another process may sweep too; what is left is swept tomorrow.
             log.info("old purchases were not forgotten", error=type(error).__name__)
+
+    def _sweep(self, folder: str, horizon: datetime) -> None:
+        for batch in self._store.list(folder):
+            for meta in batch:
+                if meta["last_modified"] < horizon and _OWN.fullmatch(meta["path"]):
+                    self._store.delete(meta["path"])
 
 
 def unfinished() -> PurchaseError:

@@ -1,10 +1,12 @@
 """The backend for models on this machine: choice, loading, events, failures."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from contextlib import aclosing
 
 import numpy as np
@@ -21,7 +23,11 @@ from frame_gen.backends.base import (
 )
 from frame_gen.backends.diffusers import DiffusersBackend
 from frame_gen.diffusion import host as hosting
-from frame_gen.diffusion.catalog import Engine
+from frame_gen.diffusion.catalog import Engine, ModelEntry
+from frame_gen.diffusion.choosing import Chooser
+from frame_gen.diffusion.device import find_device
+from frame_gen.diffusion.download import Downloader
+from frame_gen.diffusion.in_use import put_in_use
 from frame_gen.diffusion.memory import OpenGate
 from frame_gen.diffusion.settings import DiffusersSettings
 from rpckit.errors import Reason
@@ -292,6 +298,28 @@ async def test_memory_that_runs_out_brings_a_smaller_model(backends, folders, mo
     assert backend.availability().models[0] == "sd15"
 
 
+def test_a_model_that_is_given_up_leaves_nothing_on_the_device(folders):
+    tiny = ModelEntry("sd15", 128, 64, folder=folders["sd15"], engine=Engine.STEPS)
+    settings = DiffusersSettings(device="cpu", catalog=(tiny,), models=("sd15",))
+    device = find_device("cpu")
+    choice = Chooser(settings, Downloader(1.0, lambda: False)).examine(tiny, device)
+    used = put_in_use(choice, device, settings)
+    weights = weakref.ref(used.model.unet)
+    gc.disable()
+    try:
+        used.retire(10)
+    finally:
+        gc.enable()
+    assert weights() is None
+
+
+async def test_a_frame_that_is_late_is_not_begun(backends, folders):
+    backend = backends(entry("sd15", folders["sd15"]))
+    with pytest.raises(BackendError) as told:
+        await events_of(backend, request(deadline=time.monotonic() - 1))
+    assert told.value.reason is Reason.DEADLINE_EXCEEDED
+
+
 async def test_memory_that_runs_out_with_the_smallest_model_is_an_error(
     backends, folders, monkeypatch
 ):
@@ -340,6 +368,7 @@ async def test_a_lost_device_is_said_until_the_service_is_started_again(
     with pytest.raises(BackendError, match="restart the service"):
         await events_of(backend, request())
     assert "restart the service" in backend.availability().message
+    assert await backend.device() is None
     with pytest.raises(BackendError) as told:
         await events_of(backend, request())
     assert told.value.reason is Reason.NO_MODEL_AVAILABLE

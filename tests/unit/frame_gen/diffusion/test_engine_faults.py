@@ -112,6 +112,34 @@ def test_a_broken_safety_checker_shows_nothing(engine, sd15):
     assert recorder.failure().reason is FailureReason.BROKEN
 
 
+def test_memory_that_runs_out_in_the_safety_checker_is_tried_again(engine, sd15):
+    calls = []
+
+    def check(picture):
+        calls.append(picture)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("refused")
+        return False
+
+    (recorder,) = submit_together(engine, job(loaded(sd15, safety_check=check)))
+    recorder.image()
+    assert len(calls) == 2
+
+
+def test_a_picture_that_is_not_finite_is_no_rejected_content(engine, sd15):
+    model = loaded(sd15)
+    model.vae.decoder.register_forward_hook(lambda m, a, output: output * float("nan"))
+    (recorder,) = submit_together(engine, job(model))
+    assert recorder.failure().reason is FailureReason.BROKEN
+
+
+def test_a_model_that_always_fails_is_not_hosted(engine, sd15):
+    model = loaded(sd15)
+    fail_when(model, lambda timesteps: True, ZeroDivisionError("secret"))
+    with pytest.raises(RuntimeError, match="fails at every call"):
+        engine.host(model, [(64, 64)]).result(60)
+
+
 def test_a_listener_that_fails_hurts_no_one(engine, sd15):
     class Failing(Recorder):
         def progress(self, progress):

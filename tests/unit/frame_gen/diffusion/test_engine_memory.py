@@ -168,6 +168,8 @@ def test_faults_are_told_apart():
     assert fault_of(MemoryError()) is Fault.OUT_OF_MEMORY
     said = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
     assert fault_of(RuntimeError(said)) is Fault.OUT_OF_MEMORY
+    said = "FIND was unable to find an engine to execute this computation"
+    assert fault_of(RuntimeError(said)) is Fault.OUT_OF_MEMORY
     assert fault_of(RuntimeError("MPS backend out of memory")) is Fault.OUT_OF_MEMORY
     assert fault_of(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")) is Fault.OUT_OF_MEMORY
     assert fault_of(RuntimeError("CUDA error: an illegal memory access")) is Fault.DEVICE_LOST

@@ -14,7 +14,7 @@ from frame_gen.diffusion.engine import EngineSettings, StepEngine
 from frame_gen.diffusion.models import Family, LoadedModel, why_not_steppable
 from frame_gen.diffusion.packing import Buckets
 from frame_gen.diffusion.previews import MAX_JPEG_BYTES, picture_of, to_jpeg
-from frame_gen.diffusion.warming import compiled_graphs
+from frame_gen.diffusion.warming import compiled_graphs, vae_dtype
 from tests.support.engine_jobs import Recorder, job, loaded
 
 
@@ -166,6 +166,30 @@ def test_compiled_code_is_made_when_the_model_is_hosted_and_never_for_a_job(sd15
     engine.close()
     assert compiled_graphs() == ready
     assert engine.recompiles == 0
+
+
+def test_a_job_that_has_to_wait_again_is_told_so(sd15):
+    engine = StepEngine("cpu", EngineSettings(max_rows=4))
+    model, urgent, first, stays = loaded(sd15), Recorder(), Recorder(), Recorder()
+
+    def on_progress(progress):
+        if progress.step == 1:
+            engine.submit(job(model, render="other"), urgent)
+
+    goes = Recorder(on_progress=on_progress)
+    hold = threading.Event()
+    engine.call(lambda: hold.wait(10))
+    for recorder, steps in ((first, 2), (stays, 90), (goes, 90)):
+        engine.submit(job(model, render="one", steps=steps), recorder)
+    hold.set()
+    goes.wait_for(lambda recorder: recorder.positions == [0, 0])
+    urgent.image()
+    engine.close()
+
+
+def test_the_vae_has_a_format_that_its_gpu_computes_in():
+    assert vae_dtype(native_bfloat16=True) is torch.bfloat16
+    assert vae_dtype(native_bfloat16=False) is torch.float32
 
 
 def test_buckets_hold_what_comes():

@@ -209,6 +209,23 @@ def test_one_job_that_breaks_the_call_does_not_break_the_others(engine, gate, mo
         fine.image()
 
 
+def test_a_picture_that_is_not_finite_is_no_rejected_content(engine):
+    model = pipeline_model(pixart_pipeline())
+    model.pipeline.vae.decoder.register_forward_hook(lambda m, a, output: output * float("nan"))
+    recorder = Recorder()
+    engine.submit(job(model), recorder)
+    assert recorder.failure().reason is FailureReason.BROKEN
+
+
+def test_a_call_that_broke_off_clears_the_device(engine, monkeypatch):
+    model, cleared = pipeline_model(pixart_pipeline()), threading.Event()
+    monkeypatch.setattr(model.pipeline, "maybe_free_model_hooks", cleared.set)
+    recorder = Recorder(on_progress=lambda progress: handle.cancel())
+    handle = engine.submit(job(model, steps=90), recorder)
+    assert recorder.failure().reason is FailureReason.CANCELLED
+    assert cleared.wait(60)
+
+
 def test_what_a_text_encoder_does_not_read_is_told(engine, model):
     recorder = Recorder()
     engine.submit(job(model, "x" * 300 + " the end", negative_prompt="short"), recorder)
