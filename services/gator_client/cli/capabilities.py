@@ -25,6 +25,9 @@ from gator_client.cli.failure import failing
 from gator_client.cli.running import run
 from gator_client.cli.wording import say, seconds, size
 
+_NO_MODEL = "No image generation models available: "
+"""How services begin to say why, for those who do not read that it is not available."""
+
 
 def capabilities(
     as_json: Annotated[
@@ -97,8 +100,9 @@ def _presets(found: Capabilities) -> Table:
 def _backend(item: BackendCapability) -> Text:
 
     state = ("ready", "green") if item.available else ("not available", "yellow")
-    said = ", ".join(part for part in (", ".join(item.models), item.message) if part)
-    return Text.assemble(f"  {item.backend.value:<13}", state, f": {said}" if said else "")
+    models = f" ({', '.join(item.models)})" if item.models else ""
+    why = f": {item.message.removeprefix(_NO_MODEL)}" if item.message else ""
+    return Text.assemble(f"  {item.backend.value:<13}", state, models, why)
 
 
 def _device(device: Device) -> str:

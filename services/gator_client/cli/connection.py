@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from gator_client.client import AsyncClient
 
 _PANEL = "Server"
+_QUIET = {
+    "GRPC_VERBOSITY": "NONE",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
+"""What goes wrong is told by the command; the libraries' own lines would run into its display."""
 
 Server = Annotated[
     str | None,
@@ -81,8 +87,8 @@ class Connection:
 
     def client(self) -> AsyncClient:
         """A client for the server."""
-        # What goes wrong is told by the command; gRPC's own lines would stand before it.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
         from gator_client.channel import Tls  # noqa: PLC0415 - gRPC takes long to load
         from gator_client.client import AsyncClient  # noqa: PLC0415
 

@@ -54,14 +54,18 @@ def finished(index):
     )
 
 
-def generating(index, step, steps):
+def queued(index):
+    return pb.RenderResponse(scene=pb.SceneProgress(index=index, state=pb.SCENE_STATE_QUEUED))
+
+
+def generating(index, step, steps, time_left=4):
     return pb.RenderResponse(
         scene=pb.SceneProgress(
             index=index,
             state=pb.SCENE_STATE_GENERATING,
             step=step,
             steps=steps,
-            time_left=Duration(seconds=4),
+            time_left=Duration(seconds=time_left),
         )
     )
 

@@ -3,7 +3,6 @@
 import array
 import asyncio
 import fcntl
-import io
 import json
 import os
 import signal
@@ -13,15 +12,11 @@ import termios
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from scripted_gateway import (
     NO_MODEL,
     VIDEO,
     accepted,
-    finished,
-    generating,
     hang,
-    progress,
     result,
     video,
 )
@@ -30,9 +25,7 @@ from typer.testing import CliRunner
 from gator.type.v1 import frame_pb2, video_pb2
 from gator_client.cli.app import app
 from gator_client.cli.destination import default_path
-from gator_client.cli.display import RenderDisplay
 from gator_client.cli.wording import scene_numbers, seconds, size
-from gator_client.response import to_event
 from rpckit.errors import FieldViolation, GatorError, Reason, invalid
 
 
@@ -303,6 +296,24 @@ def test_capabilities_as_json(gateway):
     }
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("DEVICE", "gpu", "GATOR_FRAME_GEN_DIFFUSERS_DEVICE: input should be 'auto', 'cuda'"),
+        ("MODELS", "sd9", "there is no model 'sd9' in the catalog; it has sdxl"),
+        ("CATALOG", "[{]", "GATOR_FRAME_GEN_DIFFUSERS_CATALOG: is no JSON"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(monkeypatch, variable, value, words):
+    monkeypatch.setenv(f"GATOR_FRAME_GEN_DIFFUSERS_{variable}", value)
+    done = gator("render", "a", "-o", "f.mp4")
+    assert done.exit_code == 2
+    assert f"Error: a setting of the environment cannot be used: {words}" in done.stderr
+    assert listing() == []
+    said = json.loads(gator("capabilities", "--json").stdout)["error"]
+    assert (said["code"], said["reason"]) == ("INVALID_ARGUMENT", "SETTINGS")
+
+
 def test_version():
     assert gator("--version").stdout.startswith("gator ")
 
@@ -396,50 +407,6 @@ async def part_file(folder):
     """Waits until the first bytes of a video are in the hidden file."""
     while not any(path.stat().st_size for path in folder.iterdir()):  # noqa: ASYNC110 - a file
         await asyncio.sleep(0.01)
-
-
-def shown(display, console):
-    with console.capture() as captured:
-        console.print(display._picture())
-    return captured.get()
-
-
-def test_the_display_tells_how_far_a_render_is():
-    console = Console(file=io.StringIO(), width=90, height=40)
-    display = RenderDisplay(console, ["a [hill]", "b", "c"], "in this process")
-    assert "Starting in this process" in shown(display, console)
-    request = type("Request", (), {"scenes": [None] * 3})
-    for message in (accepted(request), finished(0), generating(1, 12, 25), progress(request, 0.5)):
-        display.on_event(to_event(message, ()))
-    text = shown(display, console)
-    assert "Rendering 3 scenes: 9.0 s, 854x480 at 24 fps" in text
-    rows = [line.split() for line in text.splitlines()]
-    assert ["1", "a", "[hill]", "placeholder,", "0.1", "s"] in rows
-    bar = "\u2501" * 3 + "\u2578"  # 4 of 8 columns in part, the rest is drawn by colour
-    assert ["2", "b", bar, "step", "12", "of", "25,", "4.0", "s", "left"] in rows
-    assert ["3", "c", "waiting"] in rows
-    assert "108 of 216 pictures" in text
-    assert "50%" in text
-
-
-def test_the_display_has_bars_where_there_is_room():
-    for columns, wide in ((120, 16), (80, 8), (79, 0)):
-        console = Console(file=io.StringIO(), width=columns, height=40)
-        display = RenderDisplay(console, ["a hill with quite some words about it"], "here")
-        display.on_event(to_event(generating(0, 25, 25), ()))
-        row = shown(display, console).splitlines()[2]
-        assert row.count("\u2501") == wide
-        assert "step 25 of 25, 4.0 s left" in row
-
-
-def test_the_display_fits_a_small_terminal():
-    console = Console(file=io.StringIO(), width=60, height=15)
-    display = RenderDisplay(console, [f"scene {n}" for n in range(1, 501)], "here")
-    for index in range(250):
-        display.on_event(to_event(finished(index), ()))
-    text = shown(display, console)
-    assert len(text.splitlines()) < 15
-    assert "scene 251" in text
 
 
 def test_words():
