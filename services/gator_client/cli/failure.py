@@ -1,6 +1,6 @@
 """How a command fails: what it prints, and its exit status.
 
-0 done; 1 failed; 2 the command line, a storyboard, the request or a setting is wrong;
+0 done; 1 failed; 2 the command line, a storyboard or the request is wrong;
 128 + n ended by signal n, so 130 after Ctrl-C.
 """
 
@@ -19,7 +19,6 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from gator_client.cli.bad_settings import bad_settings
 from gator_client.cli.running import InterruptionError
 from gator_client.cli.wording import say
 from gator_client.errors import FieldViolation, InvalidRequestError, RenderError, StoryboardError
@@ -43,10 +42,6 @@ def failing(*, as_json: bool = False, left: Callable[[], str] = lambda: "") -> I
     except RenderError as error:
         status = 2 if isinstance(error, InvalidRequestError) else 1
         _fail(error, status, as_json=as_json)
-    except ValueError as error:
-        if (refused := bad_settings(error)) is None:
-            raise
-        _fail(refused, 2, as_json=as_json)
     except BrokenPipeError:
         # Who read the video went away: not worth a message. Python would complain
         # once more when it flushes stdout at its end.
