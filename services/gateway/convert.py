@@ -133,14 +133,21 @@ def frame_event(message: frame_gen_pb.GenerateFrameResponse, index: int) -> Fram
 
 
 def _header(message: frame_pb2.FrameHeader) -> FrameHeader:
-    return checked_header(
-        message.width,
-        message.height,
-        message.pixel_format,
-        message.size_bytes,
-        message.sha256,
-        field="header",
-    )
+    try:
+        return checked_header(
+            message.width,
+            message.height,
+            message.pixel_format,
+            message.size_bytes,
+            message.sha256,
+            field="header",
+        )
+    except GatorError as error:  # INVALID_ARGUMENT would blame the client
+        raise GatorError(
+            Reason.FRAME_CORRUPT,
+            f"the frame_gen service announced a frame that cannot be: {error.message}",
+            metadata={"downstream": "frame_gen"},
+        ) from error
 
 
 def compose_specification(render: Render) -> compositor_pb.ComposeRequest:

@@ -82,16 +82,27 @@ class Compositor:
             metadata=self._context.metadata, timeout=self._context.timeout()
         )
         sending = asyncio.create_task(_send(call, render, frames), name="compose input")
+        # The compositor would wait for a frame that cannot be sent.
+        sending.add_done_callback(lambda task: call.cancel() if _failure(task) else None)
         try:
             async for message in call:
                 yield compose_event(message)
             await sending
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "compositor") from error
+        except asyncio.CancelledError:
+            if sending.done() and (failure := _failure(sending)):
+                raise failure from None
+            raise
         finally:
             sending.cancel()
             call.cancel()
             await asyncio.wait([sending])
+
+
+def _failure(task: asyncio.Task[None]) -> BaseException | None:
+    """What a finished task raised; None if it was cancelled."""
+    return None if task.cancelled() else task.exception()
 
 
 _ComposeCall = grpc.aio.StreamStreamCall[

@@ -1,6 +1,7 @@
 """A render end to end, through the gateway and the compositor, with a frame source we steer."""
 
 import asyncio
+import errno
 import hashlib
 import io
 import threading
@@ -16,6 +17,9 @@ from compositor.servicer import build as build_compositor
 from compositor.settings import Settings as CompositorSettings
 from gateway.servicer import build as build_gateway
 from gateway.settings import Settings as GatewaySettings
+from gateway.spool import SpooledFrame
+from gator.frame_gen.v1 import frame_gen_service_pb2 as frame_gen_pb
+from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as frame_gen_stubs
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
 from gator.type.v1 import frame_pb2, video_pb2
@@ -23,7 +27,7 @@ from rpckit.client import open_channel
 from rpckit.errors import GatorError, Reason
 from rpckit.server import RunningServer
 from rpckit.status import from_rpc_error
-from rpckit.testing import other_tasks
+from rpckit.testing import other_tasks, running, scripted
 from rpckit.times import to_duration
 from tests.support.frame_source import FrameSource
 from tests.support.processes import server_process
@@ -248,6 +252,41 @@ async def test_one_render_too_many_is_told_when_to_come_back():
     assert error.reason is Reason.OVERLOADED
     assert error.retry_after == 5
     assert responses[-1].result.num_scenes == 1
+
+
+async def test_a_frame_that_cannot_be_is_not_the_clients_fault():
+    class Broken(frame_gen_stubs.FrameGenServiceServicer):
+        async def GenerateFrame(self, request, context):
+            yield frame_gen_pb.GenerateFrameResponse(header=frame_pb2.FrameHeader(width=1))
+
+    def register(server):
+        frame_gen_stubs.add_FrameGenServiceServicer_to_server(Broken(), server)
+
+    videos = CompositorSettings(listen=LOOPBACK)
+    async with (
+        running(scripted(register, "gator.frame_gen.v1.FrameGenService")) as frame_gen,
+        RunningServer(build_compositor(videos), videos) as compositor,
+        gateway(frame_gen.address, compositor.address, scene_attempts=1) as stub,
+    ):
+        error, _ = await failure(stub.Render(request(1)))
+    assert error.reason is Reason.FRAME_CORRUPT
+    assert error.violations == ()
+    assert error.metadata["downstream"] == "frame_gen"
+
+
+async def test_a_spooled_frame_that_cannot_be_read_ends_the_render(monkeypatch):
+    async def chunks(self):
+        raise OSError(errno.EIO, "the disk is broken")
+        yield b""
+
+    monkeypatch.setattr(SpooledFrame, "chunks", chunks)
+    async with stack(FrameSource()) as stub:
+        before, threads = other_tasks(), set(threading.enumerate())
+        async with asyncio.timeout(30):
+            error, _ = await failure(stub.Render(request(2, 0.2)))
+        await nothing_left(before, threads)
+    assert error.reason is Reason.INTERNAL
+    assert error.metadata["service"] == "gateway"
 
 
 async def test_a_frame_generation_server_that_dies_in_a_frame():
