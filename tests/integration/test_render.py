@@ -326,6 +326,30 @@ async def test_a_compositor_that_dies_in_a_video():
     assert error.metadata["downstream"] == "compositor"
 
 
+async def test_capabilities_without_a_compositor_leave_no_call_to_the_other():
+    left = asyncio.Event()
+
+    class Slow(frame_gen_stubs.FrameGenServiceServicer):
+        async def GetCapabilities(self, request, context):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                left.set()
+
+    def register(server):
+        frame_gen_stubs.add_FrameGenServiceServicer_to_server(Slow(), server)
+
+    async with (
+        running(scripted(register, "gator.frame_gen.v1.FrameGenService")) as frame_gen,
+        gateway(frame_gen.address, "127.0.0.1:1") as stub,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.GetCapabilities(pb.GetCapabilitiesRequest())
+        async with asyncio.timeout(5):  # half of what the call itself may take
+            await left.wait()
+    assert from_rpc_error(raised.value, "gateway").metadata["downstream"] == "compositor"
+
+
 async def test_capabilities_are_those_of_both_services_and_the_limits():
     async with stack(FrameSource()) as stub:
         answer = await stub.GetCapabilities(pb.GetCapabilitiesRequest())
