@@ -3,23 +3,31 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+MODELS := $(VENV)/.models-installed
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --build-constraint requirements.lock
 # The branch that the API must stay compatible with.
 BREAKING_AGAINST ?= .git\#branch=$(shell git rev-parse --verify --quiet origin/main >/dev/null && echo origin/main || echo main)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench protos lock clean
+.PHONY: help setup demo test lint bench bench-gpu protos lock clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-setup: $(INSTALLED) ## Make .venv with the pinned packages of requirements.lock.
+setup: $(MODELS) ## Make .venv with all pinned packages of requirements.lock.
 
 $(INSTALLED): requirements.lock pyproject.toml
-	@echo "==> installing the pinned packages of requirements.lock into $(VENV)"
+	@echo "==> installing the services and the tools into $(VENV), versions of requirements.lock"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --group dev --editable '.[standalone]'
+	@touch $@
+
+# torch by pip, which takes a CPU build where one lies on the machine.
+$(MODELS): $(INSTALLED)
+	@echo "==> installing what image models need: torch, diffusers, openai; the first time takes minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock torch
+	@$(INSTALL) --editable '.[standalone,diffusers,openai]'
 	@touch $@
 
 demo: $(INSTALLED) ## Render out/demo.mp4 from prompts, with no server and no model.
@@ -28,11 +36,11 @@ demo: $(INSTALLED) ## Render out/demo.mp4 from prompts, with no server and no mo
 	@$(BIN)/gator render --scenes examples/story.yaml --output out/demo.mp4 --force
 	@echo "==> done: play out/demo.mp4 in any player or browser"
 
-test: $(INSTALLED) ## Run the tests.
+test: $(MODELS) ## Run the tests.
 	@echo "==> running the tests"
 	@$(BIN)/pytest
 
-lint: $(INSTALLED) ## Check style, types, layers, the API and the generated stubs.
+lint: $(MODELS) ## Check style, types, layers, the API and the generated stubs.
 	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy"; $(BIN)/mypy
 	@echo "==> import-linter"; PYTHONPATH=services $(BIN)/lint-imports --no-logo
@@ -50,6 +58,10 @@ lint: $(INSTALLED) ## Check style, types, layers, the API and the generated stub
 bench: $(INSTALLED) ## Measure renders against ffmpeg and x264; print a table with ratios.
 	@echo "==> measuring; this takes some minutes"
 	@$(BIN)/python -m tests.benchmarks
+
+bench-gpu: $(MODELS) ## Measure image generation on this device against diffusers' stock pipeline.
+	@echo "==> measuring full-size models with random weights; on a CPU use BENCH_GPU_ARGS=--tiny"
+	@$(BIN)/python -m tests.benchmarks_gpu $(BENCH_GPU_ARGS)
 
 protos: $(INSTALLED) ## Generate the stubs under services/gator from protos.
 	@find services/gator -name '*_pb2*' -delete

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 
 from frame_gen.backends.base import (
-    NO_MODEL_ADVICE,
     Backend,
     GenerationRequest,
     Preview,
@@ -14,6 +13,7 @@ from frame_gen.backends.base import (
     Queued,
 )
 from frame_gen.backends.fallback import Done, availability_of
+from frame_gen.diffusion.device import Device
 from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.type.v1 import capability_pb2, frame_pb2, warning_pb2
 from rpckit.errors import FieldViolation, invalid
@@ -109,11 +109,11 @@ def _header(header: FrameHeader) -> frame_pb2.FrameHeader:
     )
 
 
-def capabilities(backends: Sequence[Backend], version: str) -> pb.GetCapabilitiesResponse:
-    """What the backends can do now."""
-    answer = pb.GetCapabilitiesResponse(device=capability_pb2.Device(type="cpu"), version=version)
-    if all(b.kind.value == frame_pb2.BACKEND_PLACEHOLDER for b in backends):
-        answer.backends.add(backend=frame_pb2.BACKEND_DIFFUSERS, message=NO_MODEL_ADVICE)
+def capabilities(
+    backends: Sequence[Backend], device: Device | None, version: str
+) -> pb.GetCapabilitiesResponse:
+    """What the backends can do now, and on what device."""
+    answer = pb.GetCapabilitiesResponse(device=_device(device), version=version)
     for backend in backends:
         state = availability_of(backend)
         answer.backends.add(
@@ -123,3 +123,14 @@ def capabilities(backends: Sequence[Backend], version: str) -> pb.GetCapabilitie
             message=state.message,
         )
     return answer
+
+
+def _device(device: Device | None) -> capability_pb2.Device:
+    if device is None:
+        return capability_pb2.Device(type="cpu")
+    return capability_pb2.Device(
+        type=device.type.value,
+        name=device.name,
+        total_memory_bytes=device.total_memory,
+        free_memory_bytes=device.free_memory,
+    )

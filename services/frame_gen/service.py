@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from frame_gen.backends.base import GenerationRequest, Preview, Progress, Queued
+from frame_gen.backends.diffusers import DiffusersBackend
 from frame_gen.backends.fallback import Done, FallbackChain
+from frame_gen.diffusion.device import Device
 from rpckit.errors import GatorError, Reason
 
 RETRY_AFTER = 2.0
@@ -45,6 +47,13 @@ class FrameGenService:
                     yield event
         finally:
             self._requests -= 1
+
+    async def device(self) -> Device | None:
+        """The device on which models run, as it is now; None if there is none. May take seconds."""
+        for backend in self.chain.backends:
+            if isinstance(backend, DiffusersBackend):
+                return await backend.device()
+        return None
 
     async def close(self) -> None:
         """Frees what the backends hold."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -10,11 +10,13 @@ import grpc
 
 from frame_gen import convert
 from frame_gen.backends.base import Backend
+from frame_gen.backends.diffusers import DiffusersBackend
 from frame_gen.backends.external import ExternalBackend, ExternalImages
 from frame_gen.backends.fallback import Done, FallbackChain
+from frame_gen.backends.openai import OpenAIBackend
 from frame_gen.backends.placeholder import PlaceholderBackend
 from frame_gen.service import FrameGenService
-from frame_gen.settings import Settings
+from frame_gen.settings import BackendName, Settings
 from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as stubs
 from rpckit.server import Service
@@ -48,8 +50,16 @@ class FrameGenServicer(stubs.FrameGenServiceServicer):
     async def GetCapabilities(
         self, request: pb.GetCapabilitiesRequest, context: Context
     ) -> pb.GetCapabilitiesResponse:
-        """Tells which backends there are."""
-        return convert.capabilities(self._service.chain.backends, VERSION)
+        """Tells which backends there are, and on what device models run."""
+        device = await self._service.device()
+        return convert.capabilities(self._service.chain.backends, device, VERSION)
+
+
+_BACKENDS: dict[BackendName, Callable[[Settings], Backend]] = {
+    "diffusers": lambda _: DiffusersBackend(),
+    "openai": lambda _: OpenAIBackend(),
+    "placeholder": lambda settings: PlaceholderBackend(settings.placeholder_threads),
+}
 
 
 def build(settings: Settings, *, external_images: ExternalImages | None = None) -> Service:
@@ -57,10 +67,8 @@ def build(settings: Settings, *, external_images: ExternalImages | None = None) 
 
     `external_images` makes images in this process, before any other backend.
     """
-    backends: list[Backend] = []
-    if external_images is not None:
-        backends.append(ExternalBackend(external_images))
-    backends.append(PlaceholderBackend(settings.placeholder_threads))
+    external = [] if external_images is None else [ExternalBackend(external_images)]
+    backends = [*external, *(_BACKENDS[name](settings) for name in settings.backends)]
     service = FrameGenService(
         FallbackChain(backends, settings.frame_timeout), settings.max_requests
     )

@@ -4,6 +4,8 @@
     await manager.initialize_models()
     result = await manager.generate_video(["one", "two"], quality="draft")
 
+Each call starts the services and stops them, and so loads an image model anew.
+`async with AIModelManager() as manager:` keeps them, and the model, until its end.
 For new code `AsyncClient` says more.
 """
 
@@ -12,8 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from gator_client.capabilities import BackendCapability
 from gator_client.client import AsyncClient
@@ -23,6 +27,9 @@ from gator_client.scene import Scene
 from gator_client.single_frame import generate_frame
 from gator_client.video import Backend, FallbackPolicy
 from gator_client.video_processing import VideoProcessingService
+
+if TYPE_CHECKING:
+    from standalone import Standalone
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +50,31 @@ class AIModelManager:
         """By kind, each with `name`, `provider`, `loaded`, `message`; known after
         `initialize_models`."""
         self._output_dir = output_dir
+        self._kept = AsyncExitStack()
+        self._services: Standalone | None = None
+
+    async def __aenter__(self) -> Self:
+        """Starts the services and keeps them for all calls."""
+        self._services = await self._kept.enter_async_context(standalone_class()())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stops the services."""
+        self._services = None
+        await self._kept.aclose()
+
+    def services(self) -> AbstractAsyncContextManager[Standalone]:
+        """The services for one call: those that are kept, or new ones that end with it."""
+        return standalone_class()() if self._services is None else nullcontext(self._services)
 
     async def initialize_models(self) -> None:
         """Finds out which models there are, and on what device they run."""
-        async with AsyncClient() as client:
+        async with self.services() as stack, AsyncClient(stack.address) as client:
             found = await client.capabilities()
         self.gpu_type = found.device.type or "cpu"
         self.available_models = {
@@ -91,7 +119,7 @@ class AIModelManager:
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
         )
-        async with standalone_class()() as stack:
+        async with self.services() as stack:
             frame = await generate_frame(
                 stack.frame_gen_address, scene, width, height, fallback_policy=FallbackPolicy.FAIL
             )

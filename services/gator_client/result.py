@@ -121,9 +121,13 @@ class SceneProgress:
 
 @dataclass(frozen=True)
 class ScenePreview:
-    """A small picture of a scene's frame as it stands."""
+    """A small picture of a scene's frame as it stands.
+
+    Image models send one every few steps, if the reader keeps up; placeholders none.
+    """
 
     index: int
+    """Position of the scene, from 0."""
     jpeg: bytes
     """A JPEG file of at most 64 KiB."""
     step: int

@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -193,18 +193,19 @@ def known(kind: type[_E], value: _E | str, default: _E) -> _E:
         return default
 
 
-def _stack(source: ImageSource | None) -> Standalone:
+def _stack(source: ImageSource | None) -> AbstractAsyncContextManager[Standalone]:
     """The services, with the images of `source` where it brings some of its own."""
-    return standalone_class()(external_images=None if source is None else _images_of(source))
-
-
-def _images_of(source: ImageSource) -> ExternalImages | None:
     from gator_client.ai_models import AIModelManager  # noqa: PLC0415 - it imports this module
 
+    if source is None:
+        return standalone_class()()
     own = AIModelManager.generate_image
-    if getattr(source.generate_image, "__func__", None) is own:
-        return None  # its images are those of the services themselves
+    if isinstance(source, AIModelManager) and type(source).generate_image is own:
+        return source.services()  # its images are those of the services themselves
+    return standalone_class()(external_images=_images_of(source))
 
+
+def _images_of(source: ImageSource) -> ExternalImages:
     async def images(request: ImageRequest) -> bytes:
         answer = await source.generate_image(
             prompt=request.prompt,

@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from rpckit.interceptors import CallInterceptor
+from rpckit.metrics import metrics_endpoint
 from rpckit.settings import ServerSettings
 from rpckit.telemetry import logger
 from rpckit.tls import server_credentials
@@ -150,8 +151,9 @@ async def serve(service: Service, settings: ServerSettings) -> None:
     A server that cannot start ends the process with status 1 and the reason.
     """
     try:
-        async with RunningServer(service, settings):
-            await until_terminated()
+        with metrics_endpoint():
+            async with RunningServer(service, settings):
+                await until_terminated()
     except ServerStartError as error:
         sys.exit(f"Error: {error}")
 

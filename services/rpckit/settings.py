@@ -25,6 +25,15 @@ class LogSettings(BaseSettings):
     """`auto` is console on a terminal and JSON elsewhere."""
 
 
+class MetricsSettings(BaseSettings):
+    """Where a process shows its metrics. Variables begin with GATOR_METRICS_."""
+
+    model_config = settings_config("GATOR_METRICS_")
+
+    listen: str = Field(default="", pattern=r"^$|^.*:\d+$")
+    """Address of the Prometheus endpoint, host:port. Port 0 takes a free one; empty has none."""
+
+
 class ServerSettings(BaseSettings):
     """What every server can be told. A service's settings derive from it with its own prefix."""
 

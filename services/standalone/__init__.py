@@ -5,6 +5,7 @@ The same services, servers and calls as in a deployment of three, on loopback.
 
 from compositor.planes import fit_cover
 from frame_gen.backends.external import ExternalImages, ImageRequest
+from rpckit.metrics import metrics_endpoint
 from rpckit.server import ServerStartError
 from rpckit.telemetry import configure_logging
 from standalone.stack import Standalone
@@ -16,4 +17,5 @@ __all__ = [
     "Standalone",
     "configure_logging",
     "fit_cover",
+    "metrics_endpoint",
 ]

@@ -102,3 +102,17 @@ def test_png_files():
     rgb = np.random.default_rng(1).integers(0, 256, (7, 5, 3), np.uint8)
     with Image.open(io.BytesIO(png(rgb)), formats=["PNG"]) as image:
         assert np.array_equal(np.asarray(image), rgb)
+
+
+async def test_a_manager_that_is_kept_open_starts_the_services_once(tmp_path):
+    async with AIModelManager(tmp_path) as manager:
+        await manager.initialize_models()
+        async with manager.services() as first, manager.services() as second:
+            assert first is second
+        options = {"quality": "draft", "duration_per_frame": 0.2, "use_ai_generation": True}
+        made = [await manager.generate_video("a hill", **options) for _ in range(2)]
+        async with manager.services() as third:
+            assert third is first
+    assert made[0]["file_path"] != made[1]["file_path"]
+    async with manager.services() as later:
+        assert later is not first

@@ -23,6 +23,7 @@ from frame_gen.backends.base import (
     Progress,
     Queued,
 )
+from frame_gen.metrics import backends_passed_over, frame_made
 from rpckit.errors import GatorError, Reason
 from rpckit.frame import Frame
 from rpckit.provenance import Backend as Kind
@@ -86,8 +87,11 @@ class FallbackChain:
                 # A backend that fails only after its frame has made it all the same.
                 passed_over += [over] if made is None else []
             if made is not None:
+                frame_made(backend.kind)
+                backends_passed_over(passed_over)
                 yield attempt.done(made, request, passed_over)
                 return
+        backends_passed_over(passed_over)
         raise _nothing_left(request, passed_over, call_ended=ends.no_time_for_models())
 
     def _candidates(self, request: GenerationRequest) -> tuple[list[Backend], list[PassedOver]]:

@@ -43,12 +43,16 @@ def check_path(path: Path, *, force: bool, may_ask: bool) -> None:
             )
     elif path.is_dir():
         raise typer.BadParameter(f"{path} is a folder; name a file in it, such as {path}/film.mp4")
-    elif path.is_file() and not force:
-        if may_ask and sys.stdin.isatty() and sys.stderr.isatty():
-            typer.echo(f"{path} exists. Replace it? [y/N] ", err=True, nl=False)
-            if sys.stdin.readline().strip().lower() in ("y", "yes"):
-                return
+    elif path.is_file() and not (force or (may_ask and says_yes(f"{path} exists. Replace it?"))):
         raise typer.BadParameter(f"{path} exists; add --force to replace it, or name another file")
+
+
+def says_yes(question: str) -> bool:
+    """Whether the user, at a terminal, says yes."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    typer.echo(f"{question} [y/N] ", err=True, nl=False)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def is_stream(path: Path) -> bool:

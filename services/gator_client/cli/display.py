@@ -17,6 +17,8 @@ from gator_client.result import RenderAccepted, RenderEvent, RenderProgress, Sce
 from gator_client.video import SceneState
 
 _BAR = 28
+_STEP_BARS = ((100, 16), (80, 8))
+"""From so many columns of the terminal on, and how wide."""
 _MAX_ROWS = 12
 
 
@@ -73,8 +75,8 @@ class RenderDisplay:
     def _scene_table(self) -> Table:
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
         table.add_column(justify="right", style="dim", width=5)
-        table.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
-        table.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
+        table.add_column(ratio=4, no_wrap=True, overflow="ellipsis")
+        table.add_column(ratio=5, no_wrap=True, overflow="ellipsis")
         for index in self._visible():
             table.add_row(str(index + 1), Text(self._prompts[index]), self._state(index))
         return table
@@ -91,7 +93,7 @@ class RenderDisplay:
         first = max(0, min(next(unfinished, total) - 2, total - room))
         return range(first, first + room)
 
-    def _state(self, index: int) -> Text:
+    def _state(self, index: int) -> RenderableType:
         scene = self._scenes.get(index)
         if scene is None:
             return Text("waiting", style="dim")
@@ -100,9 +102,24 @@ class RenderDisplay:
         if scene.state is SceneState.FINISHED:
             maker = made_by(scene.provenance) if scene.provenance else "ready"
             return Text(maker, style="green")
-        step = f"step {scene.step} of {scene.steps}" if scene.steps else "being made"
         left = f", {seconds(scene.time_left)} left" if scene.time_left else ""
-        return Text(step + left, style="cyan")
+        if scene.steps:
+            return self._steps(
+                scene, Text(f"step {scene.step} of {scene.steps}{left}", style="cyan")
+            )
+        return Text(f"being made{left}", style="cyan")
+
+    def _steps(self, scene: SceneProgress, text: Text) -> RenderableType:
+        """The text behind a bar, where there is room for one."""
+        fitting = (bar for columns, bar in _STEP_BARS if self._console.width >= columns)
+        width = next(fitting, 0)
+        if not width:
+            return text
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_column(width=width)
+        row.add_column(no_wrap=True, overflow="ellipsis")
+        row.add_row(_bar(scene.step, scene.steps, width), text)
+        return row
 
     def _totals(self) -> Table:
         progress = self._progress
@@ -121,5 +138,5 @@ class RenderDisplay:
         return table
 
 
-def _bar(done: float, total: float) -> ProgressBar:
-    return ProgressBar(total=total or 1.0, completed=done, width=_BAR)
+def _bar(done: float, total: float, width: int = _BAR) -> ProgressBar:
+    return ProgressBar(total=total or 1.0, completed=done, width=width)

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,17 +25,18 @@ from gator_client.errors import FieldViolation, InvalidRequestError, RenderError
 
 
 @contextlib.contextmanager
-def failing(*, as_json: bool = False) -> Iterator[None]:
+def failing(*, as_json: bool = False, left: Callable[[], str] = lambda: "") -> Iterator[None]:
     """Turns errors into a message on stderr and an exit status.
 
     With `as_json` the error is also one JSON document on stdout, always with the
-    same keys.
+    same keys. `left` says what is there after a command that a signal ended.
     """
     try:
         yield
     except (KeyboardInterrupt, InterruptionError) as error:
         status = error.exit_status if isinstance(error, InterruptionError) else 130
-        _fail(_error("Cancelled. Nothing was written.", "CANCELLED"), status, as_json=as_json)
+        message = f"Cancelled. {left()}".rstrip()
+        _fail(_error(message, "CANCELLED"), status, as_json=as_json)
     except StoryboardError as error:
         _fail(_of_storyboard(error), 2, as_json=as_json)
     except RenderError as error:
@@ -47,7 +48,7 @@ def failing(*, as_json: bool = False) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
     except OSError as error:
-        _fail(_error(_os_message(error), "FILE"), 1, as_json=as_json)
+        _fail(_error(os_message(error), "FILE"), 1, as_json=as_json)
 
 
 def _fail(error: RenderError, status: int, *, as_json: bool) -> NoReturn:
@@ -98,7 +99,8 @@ def _of_storyboard(error: StoryboardError) -> RenderError:
     )
 
 
-def _os_message(error: OSError) -> str:
+def os_message(error: OSError) -> str:
+    """What went wrong with which file, and what to do."""
     if isinstance(error, FileNotFoundError) and error.filename:
         folder = Path(error.filename).parent
         if not folder.is_dir():

@@ -144,7 +144,16 @@ Force = Annotated[
         "--force",
         "-f",
         metavar="",
-        help="Replace the file if it exists.",
+        help="Replace the file if it exists, and previews of an earlier render.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Preview = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Write previews of images in the making to this folder, as scene-003-step-010.jpg. "
+        "Image models send some; placeholders have none.",
         rich_help_panel=_OUTPUT,
     ),
 ]

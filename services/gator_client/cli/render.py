@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from gator_client.cli.options import (
     NegativePrompt,
     Output,
     Placeholder,
+    Preview,
     Prompts,
     QualityName,
     Quiet,
@@ -42,13 +44,16 @@ from gator_client.cli.options import (
     TransitionDuration,
     TransitionName,
 )
+from gator_client.cli.previews import PreviewFolder
 from gator_client.cli.running import run
-from gator_client.cli.summary import document, print_summary, print_warnings
-from gator_client.result import RenderResult, VideoChunk
+from gator_client.cli.summary import document, print_previews, print_summary, print_warnings
+from gator_client.result import RenderEvent, RenderResult, ScenePreview, VideoChunk
 from gator_client.scene import RenderOptions, Scene
 
 if TYPE_CHECKING:
     from gator_client.client import AsyncClient
+
+Hear = Callable[[RenderEvent], Awaitable[None]]
 
 
 def render(
@@ -68,6 +73,7 @@ def render(
     strict: Strict = False,
     output: Output = None,
     force: Force = False,
+    preview: Preview = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     server: Server = None,
@@ -91,6 +97,10 @@ def render(
 
       gator render --scenes story.yaml -o story.mp4
 
+    With a look at each image while it is being made:
+
+      gator render "a lighthouse" --preview previews
+
     On a server, and for a script:
 
       gator render "a lighthouse" --server host:50051 --json -o film.mp4
@@ -98,7 +108,15 @@ def render(
     The file appears under its name only when it is whole; Ctrl-C leaves nothing
     behind. Exit status: 0 done, 1 failed, 2 wrong usage or request, 130 Ctrl-C.
     """
-    with failing(as_json=as_json):
+    may_ask = not (as_json or quiet)
+    previews = PreviewFolder(preview, force=force, may_ask=may_ask) if preview else None
+
+    def left() -> str:
+        if previews and previews.written:
+            return f"No video was written; {previews}."
+        return "Nothing was written."
+
+    with failing(as_json=as_json, left=left):
         job = Job(
             *_gather(
                 prompts or [],
@@ -119,15 +137,19 @@ def render(
             ),
             path=output or default_path(scenes.stem if scenes else (prompts or [""])[0]),
             connection=Connection(server, tls, ca_file, cert_file, key_file, timeout),
+            previews=previews,
             as_json=as_json,
             quiet=quiet,
         )
         if as_json and job.path == STDOUT:
             raise typer.BadParameter("--json and -o - both want the standard output")
-        check_path(job.path, force=force, may_ask=not (as_json or quiet))
+        check_path(job.path, force=force, may_ask=may_ask)
         began = time.monotonic()
         # Opened out here: a pipe waits for its reader, and Ctrl-C must end that too.
-        with Stream(job.path) if is_stream(job.path) else nullcontext() as stream:
+        with (
+            previews or nullcontext(),
+            Stream(job.path) if is_stream(job.path) else nullcontext() as stream,
+        ):
             # A file that is there may be replaced by now; one that comes later may not.
             overwrite = force or job.path.exists()
             result = run(job.render(stream, overwrite=overwrite))
@@ -168,6 +190,7 @@ class Job:
     options: RenderOptions
     path: Path
     connection: Connection
+    previews: PreviewFolder | None
     as_json: bool
     quiet: bool
 
@@ -178,23 +201,23 @@ class Job:
         server = self.connection.server
         place = f"at {server}" if server else "in this process"
         with RenderDisplay(console, self._prompts, place) as display:
+
+            async def hear(event: RenderEvent) -> None:
+                display.on_event(event)
+                if self.previews and isinstance(event, ScenePreview):
+                    await self.previews.save(event)
+
             async with self.connection.client() as client:
                 if stream is not None:
-                    return await self._send(client, stream, display)
+                    return await self._send(client, stream, hear)
                 return await client.render_to_file(
-                    self.scenes,
-                    self.path,
-                    on_event=display.on_event,
-                    overwrite=overwrite,
-                    **self.options,
+                    self.scenes, self.path, on_event=hear, overwrite=overwrite, **self.options
                 )
 
-    async def _send(
-        self, client: AsyncClient, stream: Stream, display: RenderDisplay
-    ) -> RenderResult:
+    async def _send(self, client: AsyncClient, stream: Stream, hear: Hear) -> RenderResult:
         async with aclosing(client.render(self.scenes, **self.options)) as events:
             async for event in events:
-                display.on_event(event)
+                await hear(event)
                 if isinstance(event, VideoChunk):
                     await stream.write(event.data)
                 if isinstance(event, RenderResult):
@@ -203,14 +226,20 @@ class Job:
 
     def report(self, result: RenderResult, elapsed: float) -> None:
         """Says what was made."""
+        previews = self.previews
+        if previews:
+            result = replace(result, warnings=result.warnings + previews.warnings)
         if self.as_json:
-            typer.echo(document(result, self.path, elapsed))
+            written = previews.written if previews else []
+            typer.echo(document(result, self.path, elapsed, written))
             return
         errors = Console(stderr=True, highlight=False)
         if not self.quiet:
             console = errors if self.path == STDOUT else Console(highlight=False)
             place = "standard output" if self.path == STDOUT else str(self.path)
             print_summary(console, result, self._prompts, place, elapsed)
+            if previews:
+                print_previews(console, previews)
         print_warnings(errors, result.warnings)
 
     @property

@@ -58,14 +58,16 @@ async def _serve(listen: str) -> None:
             ServerStartError,
             Standalone,
             configure_logging,
+            metrics_endpoint,
         )
     configure_logging()
     try:
-        async with Standalone(listen=listen) as stack:
-            typer.echo(f"Gator Video listens on {stack.address}. Ctrl-C ends it. Try:\n")
-            typer.echo(f'  gator render "a quiet harbour at dawn" --server {stack.address}')
-            typer.echo(f"  gator capabilities --server {stack.address}\n")
-            await asyncio.Event().wait()
+        with metrics_endpoint():
+            async with Standalone(listen=listen) as stack:
+                typer.echo(f"Gator Video listens on {stack.address}. Ctrl-C ends it. Try:\n")
+                typer.echo(f'  gator render "a quiet harbour at dawn" --server {stack.address}')
+                typer.echo(f"  gator capabilities --server {stack.address}\n")
+                await asyncio.Event().wait()
     except ServerStartError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None

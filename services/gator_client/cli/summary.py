@@ -11,16 +11,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gator_client.cli.wording import made_by, say, scene_numbers, seconds, size
+from gator_client.cli.previews import PreviewFolder
+from gator_client.cli.wording import made_by, model_settings, say, scene_numbers, seconds, size
 from gator_client.result import PassedOver, RenderResult, RenderWarning
 
 _MAX_ROWS = 40
 
 
-def document(result: RenderResult, path: Path, elapsed: float) -> str:
+def document(result: RenderResult, path: Path, elapsed: float, previews: Sequence[Path]) -> str:
     """The result as one JSON document: the fields of RenderResult and these.
 
-    `file` (absolute path), `file_size`, `resolution`, `elapsed` (seconds).
+    `file` (absolute path), `file_size`, `resolution`, `elapsed` (seconds), `previews`
+    (absolute paths).
     """
     fields = dataclasses.asdict(result)
     head = {
@@ -29,7 +31,8 @@ def document(result: RenderResult, path: Path, elapsed: float) -> str:
         "resolution": result.resolution,
         "elapsed": round(elapsed, 3),
     }
-    return json.dumps(head | fields, ensure_ascii=False, indent=2)
+    tail = {"previews": [str(preview.absolute()) for preview in previews]}
+    return json.dumps(head | fields | tail, ensure_ascii=False, indent=2)
 
 
 def print_summary(
@@ -47,9 +50,18 @@ def print_summary(
     if hidden > 0:
         console.print(Text(f"  and {hidden} more scenes; --json lists them all", style="dim"))
     console.print()
+    for model, indices in _models(result).items():
+        where = f" (for {scene_numbers(indices)})" if len(indices) < len(result.scenes) else ""
+        say(console, Text.assemble(("Model: ", "bold"), model, where))
     for skipped, indices in _passed_over(result).items():
         note = f"{skipped.backend.value} passed over for {scene_numbers(indices)}: "
         say(console, Text.assemble(("Note: ", "bold cyan"), note, skipped.message))
+
+
+def print_previews(console: Console, previews: PreviewFolder) -> None:
+    """Says how many previews there are, and where."""
+    said = str(previews) if previews.written else "no preview came; only image models send them"
+    say(console, Text.assemble(("Note: ", "bold cyan"), said))
 
 
 def print_warnings(console: Console, warnings: Sequence[RenderWarning]) -> None:
@@ -80,6 +92,15 @@ def _scene_table(result: RenderResult, prompts: Sequence[str]) -> Table:
             Text(prompt),
         )
     return table
+
+
+def _models(result: RenderResult) -> dict[str, list[int]]:
+    """Each model that made frames, with its settings, and for which scenes."""
+    found: dict[str, list[int]] = {}
+    for scene in result.scenes:
+        if model := model_settings(scene.provenance):
+            found.setdefault(model, []).append(scene.index)
+    return found
 
 
 def _passed_over(result: RenderResult) -> dict[PassedOver, list[int]]:

@@ -36,11 +36,22 @@ def size(count: int) -> str:
 
 
 def made_by(provenance: Provenance) -> str:
-    """What made a frame: its backend and model, and how long it took."""
-    maker = provenance.backend.value
-    if provenance.model and provenance.backend is not Backend.PLACEHOLDER:
-        maker = f"{maker} ({provenance.model})"
-    return f"{maker}, {seconds(provenance.generation_time)}"
+    """What made a frame, and how long it took."""
+    return f"{provenance.backend.value}, {seconds(provenance.generation_time)}"
+
+
+def model_settings(provenance: Provenance) -> str:
+    """The model of a frame with its settings; empty where none was used."""
+    if not provenance.model or provenance.backend is Backend.PLACEHOLDER:
+        return ""
+    parts = [provenance.model]
+    if provenance.num_inference_steps:
+        count = provenance.num_inference_steps
+        parts.append(f"{count} step{'s' if count > 1 else ''}")
+    if provenance.guidance_scale:
+        parts.append(f"guidance {provenance.guidance_scale:g}")
+    parts.append(f"images of {provenance.width}x{provenance.height}")
+    return ", ".join(parts)
 
 
 def scene_numbers(indices: list[int]) -> str:

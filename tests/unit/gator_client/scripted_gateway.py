@@ -14,6 +14,7 @@ from rpckit.testing import running, scripted
 
 NAME = "gator.gateway.v1.RenderService"
 VIDEO = bytes(range(256)) * 64
+JPEG = b"\xff\xd8\xff\xe0 a small picture \xff\xd9"
 NO_MODEL = "No image generation models available. Set one up, or use placeholders."
 
 
@@ -63,6 +64,10 @@ def generating(index, step, steps):
             time_left=Duration(seconds=4),
         )
     )
+
+
+def preview(index, step, jpeg=JPEG):
+    return pb.RenderResponse(preview=pb.ScenePreview(index=index, jpeg=jpeg, step=step))
 
 
 def progress(request, fraction):

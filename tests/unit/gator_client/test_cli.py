@@ -22,6 +22,7 @@ from scripted_gateway import (
     generating,
     hang,
     progress,
+    result,
     video,
 )
 from typer.testing import CliRunner
@@ -60,6 +61,36 @@ def test_renders_to_a_file_and_says_what_was_made(gateway):
     assert "placeholder, 0.1 s" in out
     assert f"Note: diffusers passed over for scenes 1-2: {NO_MODEL}" in out
     assert listing() == ["f.mp4"]
+
+
+async def two_models(request):
+    yield accepted(request)
+    yield video(VIDEO)
+    made = result(request)
+    for scene, width in zip(made.result.scenes, (1344, 1344, 704), strict=True):
+        scene.provenance.CopyFrom(
+            frame_pb2.Provenance(
+                backend=frame_pb2.BACKEND_DIFFUSERS,
+                model=f"a-maker/a-model-with-quite-a-name@{'0123456789' * 4}",
+                num_inference_steps=25,
+                guidance_scale=7.5,
+                width=width,
+                height=width * 4 // 7,
+            )
+        )
+    yield made
+
+
+def test_models_are_named_in_full_and_leave_room_for_the_prompts(gateway, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    gateway.script = two_models
+    out = gator("render", "hill", "sea", "sun", "--server", gateway.address, "-o", "f.mp4").stdout
+    assert ["1", "0.0", "s", "3.0", "s", "slide", "diffusers,", "0.0", "s", "hill"] in [
+        line.split() for line in out.splitlines()
+    ]
+    model = f"Model: a-maker/a-model-with-quite-a-name@{'0123456789' * 4}, 25 steps, guidance 7.5"
+    assert f"{model}, images of 1344x768 (for scenes 1-2)" in out
+    assert f"{model}, images of 704x402 (for scene 3)" in out
 
 
 def test_options_reach_the_server(gateway):
@@ -384,10 +415,21 @@ def test_the_display_tells_how_far_a_render_is():
     assert "Rendering 3 scenes: 9.0 s, 854x480 at 24 fps" in text
     rows = [line.split() for line in text.splitlines()]
     assert ["1", "a", "[hill]", "placeholder,", "0.1", "s"] in rows
-    assert ["2", "b", "step", "12", "of", "25,", "4.0", "s", "left"] in rows
+    bar = "\u2501" * 3 + "\u2578"  # 4 of 8 columns in part, the rest is drawn by colour
+    assert ["2", "b", bar, "step", "12", "of", "25,", "4.0", "s", "left"] in rows
     assert ["3", "c", "waiting"] in rows
     assert "108 of 216 pictures" in text
     assert "50%" in text
+
+
+def test_the_display_has_bars_where_there_is_room():
+    for columns, wide in ((120, 16), (80, 8), (79, 0)):
+        console = Console(file=io.StringIO(), width=columns, height=40)
+        display = RenderDisplay(console, ["a hill with quite some words about it"], "here")
+        display.on_event(to_event(generating(0, 25, 25), ()))
+        row = shown(display, console).splitlines()[2]
+        assert row.count("\u2501") == wide
+        assert "step 25 of 25, 4.0 s left" in row
 
 
 def test_the_display_fits_a_small_terminal():

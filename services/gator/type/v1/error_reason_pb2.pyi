@@ -138,6 +138,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "CANCELLED", "domain": "gator.video",
          "metadata": {"service": "gateway"}}
     """
+    ERROR_REASON_CONTENT_REJECTED: _ErrorReason.ValueType  # 14
+    """A model's safety checks rejected the prompt or the picture. Change the
+    prompt.
+
+    Example of an ErrorInfo:
+
+        {"reason": "CONTENT_REJECTED", "domain": "gator.video",
+         "metadata": {"service": "frame_gen", "backend": "OPENAI"}}
+    """
+    ERROR_REASON_SPEND_LIMIT_REACHED: _ErrorReason.ValueType  # 15
+    """A limit of the service's settings on what may be paid for is reached.
+
+    Example of an ErrorInfo:
+
+        {"reason": "SPEND_LIMIT_REACHED", "domain": "gator.video",
+         "metadata": {"service": "frame_gen", "backend": "OPENAI"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call or a render failed."""
@@ -253,5 +270,22 @@ Example of an ErrorInfo:
 
     {"reason": "CANCELLED", "domain": "gator.video",
      "metadata": {"service": "gateway"}}
+"""
+ERROR_REASON_CONTENT_REJECTED: ErrorReason.ValueType  # 14
+"""A model's safety checks rejected the prompt or the picture. Change the
+prompt.
+
+Example of an ErrorInfo:
+
+    {"reason": "CONTENT_REJECTED", "domain": "gator.video",
+     "metadata": {"service": "frame_gen", "backend": "OPENAI"}}
+"""
+ERROR_REASON_SPEND_LIMIT_REACHED: ErrorReason.ValueType  # 15
+"""A limit of the service's settings on what may be paid for is reached.
+
+Example of an ErrorInfo:
+
+    {"reason": "SPEND_LIMIT_REACHED", "domain": "gator.video",
+     "metadata": {"service": "frame_gen", "backend": "OPENAI"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

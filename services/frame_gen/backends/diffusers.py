@@ -1,0 +1,281 @@
+"""Image models on this machine's device, as a backend."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from fractions import Fraction
+
+from frame_gen.backends.base import (
+    Availability,
+    BackendError,
+    FrameWarning,
+    Generated,
+    GenerationEvent,
+    GenerationRequest,
+    Preview,
+    Progress,
+    Queued,
+)
+from frame_gen.diffusion import job as engine
+from frame_gen.diffusion.catalog import ModelEntry
+from frame_gen.diffusion.device import Device
+from frame_gen.diffusion.host import ModelHost, NoModel
+from frame_gen.diffusion.in_use import ModelInUse
+from frame_gen.diffusion.settings import DiffusersSettings
+from rpckit.errors import Reason
+from rpckit.frame import Frame
+from rpckit.provenance import Backend as Kind
+from rpckit.telemetry import logger
+
+log = logger(__name__)
+
+HEARTBEAT = 2.0
+"""Seconds between events while a model is downloaded and loaded."""
+MAX_MODELS = 3
+"""That are tried for one frame, each smaller than the one before."""
+
+
+_Event = Queued | Progress | Preview | engine.Image | engine.Failure
+
+
+class DiffusersBackend:
+    """See `base.Backend`. Loads a model at the first frame that is wanted."""
+
+    def __init__(self, settings: DiffusersSettings | None = None) -> None:
+        self._host = ModelHost(settings or DiffusersSettings())
+
+    @property
+    def kind(self) -> Kind:
+        """See `base.Backend`."""
+        return Kind.DIFFUSERS
+
+    def availability(self) -> Availability:
+        """See `base.Backend`."""
+        state = self._host.state()
+        return Availability(state.usable, state.models, state.why_not)
+
+    async def device(self) -> Device | None:
+        """The device and its memory as it is now; None if there is none for models.
+
+        May take seconds and touch the device: not for health checks.
+        """
+        return await self._host.device()
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
+        """See `base.Backend`."""
+        for _ in range(MAX_MODELS):
+            used: ModelInUse | None = None
+            async with aclosing(self._ready(request)) as waiting:
+                async for state in waiting:
+                    if isinstance(state, ModelInUse):
+                        used = state
+                    else:
+                        yield state
+            if used is None:
+                break
+            outcome: engine.Image | engine.Failure | None = None
+            async with aclosing(_run(used, request)) as events:
+                async for event in events:
+                    if isinstance(event, engine.Image | engine.Failure):
+                        outcome = event
+                    else:
+                        yield event
+            if isinstance(outcome, engine.Image):
+                used.measure()
+                yield await asyncio.to_thread(_generated, used, request, outcome)
+                return
+            if outcome is None or not self._may_try_again(used, outcome):
+                raise _error(outcome)
+        raise _error(None)
+
+    async def _ready(
+        self, request: GenerationRequest
+    ) -> AsyncGenerator[Queued | Progress | ModelInUse, None]:
+        """The model to use, after signs of life while it is downloaded and loaded."""
+        seconds = 0.0
+        while True:
+            try:
+                used = await self._host.ready(seconds)
+            except NoModel as error:
+                raise BackendError(Reason.NO_MODEL_AVAILABLE, str(error)) from error
+            if used is not None:
+                yield used
+                return
+            if (download := self._host.download) is not None and download.time_left is not None:
+                left = Fraction(download.time_left)
+                yield Progress(0, request.num_inference_steps, left)
+            # Last: what follows is waiting, and does not count as time for the frame.
+            yield Queued(0)
+            seconds = HEARTBEAT
+
+    def _may_try_again(self, used: ModelInUse, failure: engine.Failure) -> bool:
+        if failure.reason is engine.FailureReason.OUT_OF_MEMORY:
+            return self._host.give_up(used)
+        # Its model was given up for a smaller one meanwhile.
+        return failure.reason is engine.FailureReason.CLOSED and self._host.in_use is not used
+
+    async def close(self) -> None:
+        """See `base.Backend`."""
+        await self._host.close()
+
+
+async def _run(used: ModelInUse, request: GenerationRequest) -> AsyncGenerator[_Event, None]:
+    """Events of the making of an image; its outcome is the last."""
+    with used.taken():
+        mail = _Mailbox()
+        handle = used.engine.submit(_job(used, request), mail)
+        try:
+            async with aclosing(mail.events()) as events:
+                async for event in events:
+                    yield event
+        finally:
+            handle.cancel()
+
+
+def _job(used: ModelInUse, request: GenerationRequest) -> engine.Job:
+    entry = used.entry
+    steps, guidance = entry.settings_for(request.num_inference_steps, request.guidance_scale)
+    return engine.Job(
+        model=used.model,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        width=entry.width,
+        height=entry.height,
+        steps=steps,
+        guidance=guidance,
+        seed=request.seed,
+        render=request.render_id,
+    )
+
+
+def _generated(used: ModelInUse, request: GenerationRequest, image: engine.Image) -> Generated:
+    entry = used.entry
+    steps, guidance = entry.settings_for(request.num_inference_steps, request.guidance_scale)
+    height, width = image.picture.shape[:2]
+    return Generated(
+        Frame.of(width, height, image.picture.tobytes()),
+        model=used.name,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        warnings=(*_replaced(entry, request), *_unread(image)),
+    )
+
+
+def _replaced(entry: ModelEntry, request: GenerationRequest) -> Iterator[FrameWarning]:
+    """What the model does not take as it was asked for."""
+    asked = request.num_inference_steps, request.guidance_scale
+    applied = entry.settings_for(*asked)
+    reasons = (
+        f"{entry.name} is made for at most {entry.max_steps} steps",
+        f"{entry.name} takes no other guidance",
+    )
+    names = ("num_inference_steps", "guidance_scale")
+    for name, before, after, reason in zip(names, asked, applied, reasons, strict=True):
+        if before != after:
+            yield FrameWarning(name, f"{before:g}", f"{after:g}", reason)
+
+
+def _unread(image: engine.Image) -> Iterator[FrameWarning]:
+    """The ends of texts that were too long for the model."""
+    for part in image.truncated:
+        ignored = part.ignored if len(part.ignored) <= 200 else part.ignored[:199] + "\u2026"
+        yield FrameWarning(
+            part.field,
+            ignored,
+            "",
+            f"the model reads {part.limit} tokens of a text; this end of it was not seen",
+        )
+
+
+_REASONS = {
+    engine.FailureReason.DEADLINE_EXCEEDED: Reason.DEADLINE_EXCEEDED,
+    engine.FailureReason.CONTENT_REJECTED: Reason.CONTENT_REJECTED,
+    engine.FailureReason.CLOSED: Reason.SHUTTING_DOWN,
+}
+
+
+def _error(failure: engine.Failure | None) -> BackendError:
+    if failure is None:
+        return BackendError(
+            Reason.GENERATION_FAILED, "AI frame generation failed: no model had enough memory"
+        )
+    reason = _REASONS.get(failure.reason, Reason.GENERATION_FAILED)
+    return BackendError(reason, f"AI frame generation failed: {failure.message}")
+
+
+class _Mailbox:
+    """Hears an engine's threads for the event loop on which it is made.
+
+    Of each kind of event only the latest is kept: a slow reader holds nothing up.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._rung = asyncio.Event()
+        self._lock = threading.Lock()
+        self._queued: Queued | None = None
+        self._progress: Progress | None = None
+        self._preview: Preview | None = None
+        self._outcome: engine.Image | engine.Failure | None = None
+
+    def queued(self, position: int) -> None:
+        """See `job.Listener`."""
+        with self._lock:
+            self._queued = Queued(position)
+        self._ring()
+
+    def progress(self, progress: engine.Progress) -> None:
+        """See `job.Listener`."""
+        left = None if progress.time_left is None else Fraction(progress.time_left)
+        with self._lock:
+            self._queued = None
+            self._progress = Progress(progress.step, progress.steps, left)
+        self._ring()
+
+    def wants_preview(self) -> bool:
+        """See `job.Listener`."""
+        with self._lock:
+            return self._preview is None
+
+    def preview(self, preview: engine.Preview) -> None:
+        """See `job.Listener`."""
+        with self._lock:
+            self._preview = Preview(preview.jpeg, preview.step)
+        self._ring()
+
+    def finished(self, image: engine.Image) -> None:
+        """See `job.Listener`."""
+        self._end(image)
+
+    def failed(self, failure: engine.Failure) -> None:
+        """See `job.Listener`."""
+        self._end(failure)
+
+    def _end(self, outcome: engine.Image | engine.Failure) -> None:
+        with self._lock:
+            self._outcome = outcome
+        self._ring()
+
+    def _ring(self) -> None:
+        # The loop may be gone by the time that the engine notices.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._rung.set)
+
+    async def events(self) -> AsyncGenerator[_Event, None]:
+        """What has come, as it comes; the outcome last."""
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            with self._lock:
+                # Progress takes back that it waits: what still says so came after it.
+                come = (self._progress, self._preview, self._queued, self._outcome)
+                self._queued = self._progress = self._preview = None
+            for event in come:
+                if event is not None:
+                    yield event
+            if come[-1] is not None:
+                return

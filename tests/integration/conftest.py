@@ -1,0 +1,22 @@
+"""What the tests of image models need; torch is loaded only for them."""
+
+import os
+
+import pytest
+
+# Read when the hub's library is imported.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory):
+    """A folder with one model, `tiny`: Stable Diffusion 1.5 with two small blocks."""
+    torch = pytest.importorskip("torch")
+    # Tiny tensors are up to 20 times slower with two threads on a busy machine.
+    torch.set_num_threads(1)
+    from tests.support.model_folders import save  # noqa: PLC0415 - needs torch
+    from tests.support.tiny_models import sd15_pipeline  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("models")
+    save(sd15_pipeline(), folder / "tiny")
+    return folder
