@@ -127,9 +127,16 @@ def frame_event(message: frame_gen_pb.GenerateFrameResponse, index: int) -> Fram
                 RenderWarning(f"scenes[{index}].{w.field}", w.asked, w.applied, w.reason)
                 for w in done.warnings
             )
-            return FrameDone(Provenance.from_proto(done.provenance), warnings)
+            return FrameDone(_provenance(done.provenance), warnings)
         case _:
             raise _unknown_message("frame_gen")
+
+
+def _provenance(message: frame_pb2.Provenance) -> Provenance:
+    try:
+        return Provenance.from_proto(message)
+    except ValueError:
+        raise _unknown_message("frame_gen") from None
 
 
 def _header(message: frame_pb2.FrameHeader) -> FrameHeader:

@@ -24,7 +24,7 @@ from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
 from gator.type.v1 import frame_pb2, video_pb2
 from rpckit.client import open_channel
-from rpckit.errors import GatorError, Reason
+from rpckit.errors import FieldViolation, GatorError, Reason, invalid
 from rpckit.server import RunningServer
 from rpckit.status import from_rpc_error
 from rpckit.testing import other_tasks, running, scripted
@@ -55,9 +55,13 @@ async def gateway(
 
 
 @asynccontextmanager
-async def stack(source: FrameSource, **settings: object) -> AsyncIterator[RenderServiceStub]:
+async def stack(
+    source: FrameSource, *, videos_at_a_time: int = 4, **settings: object
+) -> AsyncIterator[RenderServiceStub]:
     """A client of a gateway over `source` and a real compositor."""
-    frames = CompositorSettings(listen=LOOPBACK, flush_after=0.0)
+    frames = CompositorSettings(
+        listen=LOOPBACK, flush_after=0.0, max_concurrent=videos_at_a_time, retry_after=0.05
+    )
     async with (
         RunningServer(source.service(), frames) as frame_gen,
         RunningServer(build_compositor(frames), frames) as compositor,
@@ -287,6 +291,22 @@ async def test_a_spooled_frame_that_cannot_be_read_ends_the_render(monkeypatch):
         await nothing_left(before, threads)
     assert error.reason is Reason.INTERNAL
     assert error.metadata["service"] == "gateway"
+
+
+async def test_renders_wait_for_a_compositor_that_has_no_room():
+    source = FrameSource()
+    async with stack(source, videos_at_a_time=1) as stub:
+        renders = await asyncio.gather(*(read(stub.Render(request(1, 0.2))) for _ in range(5)))
+    assert [r[-1].result.frame_count for r in renders] == [5] * 5
+
+
+async def test_a_field_that_frame_generation_refuses_is_named_as_in_the_request():
+    source = FrameSource()
+    source.errors[1] = [invalid(FieldViolation("prompt", "is not liked"))]
+    async with stack(source) as stub:
+        error, _ = await failure(stub.Render(request(2, 0.2)))
+    assert error.reason is Reason.INVALID_ARGUMENT
+    assert [v.field for v in error.violations] == ["scenes[1].prompt"]
 
 
 async def test_a_frame_generation_server_that_dies_in_a_frame():

@@ -196,6 +196,16 @@ async def test_health_follows_readiness_and_starts_not_serving():
         states.cancel()
 
 
+async def test_a_watcher_of_health_does_not_hold_up_the_stop():
+    server = RunningServer(service(Scripted()), LoopbackSettings(grace=60))
+    async with open_channel((await server.__aenter__()).address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        await watch.read()
+        async with asyncio.timeout(10):
+            await server.__aexit__(None, None, None)
+        watch.cancel()
+
+
 async def test_stop_ends_a_running_call_after_the_grace_and_frees_the_service():
     servicer = Scripted()
     closed = asyncio.Event()
