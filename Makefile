@@ -50,6 +50,7 @@ lint: $(MODELS) ## Check style, types, layers, the API and the generated stubs.
 	  then $(BIN)/buf breaking --against '$(BREAKING_AGAINST)'; \
 	  else echo "    nothing to compare the API with yet"; fi
 	@echo "==> generated stubs"
+	@rm -rf build/stubs
 	@$(call generate,build/stubs)
 	@diff --recursive --exclude=__pycache__ --exclude=py.typed --exclude=__init__.py services/gator build/stubs/gator \
 	  || { echo "services/gator is not what protos/ generates: run make protos"; exit 1; }

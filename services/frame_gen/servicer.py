@@ -14,12 +14,15 @@ from frame_gen.backends.diffusers import DiffusersBackend
 from frame_gen.backends.external import ExternalBackend, ExternalImages
 from frame_gen.backends.fallback import Done, FallbackChain
 from frame_gen.backends.openai import OpenAIBackend
+from frame_gen.backends.openai_images.settings import OpenAISettings
 from frame_gen.backends.placeholder import PlaceholderBackend
+from frame_gen.diffusion.settings import DiffusersSettings
 from frame_gen.service import FrameGenService
 from frame_gen.settings import BackendName, Settings
 from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as stubs
 from rpckit.server import Service
+from rpckit.settings import load
 from rpckit.telemetry import RENDER_ID_KEY
 from rpckit.version import VERSION
 
@@ -56,8 +59,8 @@ class FrameGenServicer(stubs.FrameGenServiceServicer):
 
 
 _BACKENDS: dict[BackendName, Callable[[Settings], Backend]] = {
-    "diffusers": lambda _: DiffusersBackend(),
-    "openai": lambda _: OpenAIBackend(),
+    "diffusers": lambda _: DiffusersBackend(load(DiffusersSettings)),
+    "openai": lambda _: OpenAIBackend(load(OpenAISettings)),
     "placeholder": lambda settings: PlaceholderBackend(settings.placeholder_threads),
 }
 

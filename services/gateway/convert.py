@@ -127,20 +127,34 @@ def frame_event(message: frame_gen_pb.GenerateFrameResponse, index: int) -> Fram
                 RenderWarning(f"scenes[{index}].{w.field}", w.asked, w.applied, w.reason)
                 for w in done.warnings
             )
-            return FrameDone(Provenance.from_proto(done.provenance), warnings)
+            return FrameDone(_provenance(done.provenance), warnings)
         case _:
             raise _unknown_message("frame_gen")
 
 
+def _provenance(message: frame_pb2.Provenance) -> Provenance:
+    try:
+        return Provenance.from_proto(message)
+    except ValueError:
+        raise _unknown_message("frame_gen") from None
+
+
 def _header(message: frame_pb2.FrameHeader) -> FrameHeader:
-    return checked_header(
-        message.width,
-        message.height,
-        message.pixel_format,
-        message.size_bytes,
-        message.sha256,
-        field="header",
-    )
+    try:
+        return checked_header(
+            message.width,
+            message.height,
+            message.pixel_format,
+            message.size_bytes,
+            message.sha256,
+            field="header",
+        )
+    except GatorError as error:  # INVALID_ARGUMENT would blame the client
+        raise GatorError(
+            Reason.FRAME_CORRUPT,
+            f"the frame_gen service announced a frame that cannot be: {error.message}",
+            metadata={"downstream": "frame_gen"},
+        ) from error
 
 
 def compose_specification(render: Render) -> compositor_pb.ComposeRequest:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import grpc
@@ -23,6 +24,7 @@ from gator.compositor.v1 import compositor_service_pb2 as compositor_pb
 from gator.compositor.v1.compositor_service_pb2_grpc import CompositorServiceStub
 from gator.frame_gen.v1 import frame_gen_service_pb2 as frame_gen_pb
 from gator.frame_gen.v1.frame_gen_service_pb2_grpc import FrameGenServiceStub
+from rpckit.errors import Code, FieldViolation, GatorError, Reason, invalid
 from rpckit.status import from_rpc_error
 from rpckit.telemetry import RENDER_ID_KEY
 
@@ -62,9 +64,18 @@ class FrameGen:
             async for message in call:
                 yield frame_event(message, index)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, "frame_gen") from error
+            raise _of_scene(from_rpc_error(error, "frame_gen"), index) from error
         finally:
             call.cancel()
+
+
+def _of_scene(error: GatorError, index: int) -> GatorError:
+    """A scene's error, with fields as they are named in the request of the render."""
+    if not error.violations:
+        return error
+    return invalid(
+        *(FieldViolation(f"scenes[{index}].{v.field}", v.description) for v in error.violations)
+    )
 
 
 class Compositor:
@@ -75,23 +86,45 @@ class Compositor:
         self._context = context
 
     async def compose(
-        self, render: Render, frames: AsyncIterator[SpooledFrame]
+        self, render: Render, frames: AsyncGenerator[SpooledFrame, None]
     ) -> AsyncGenerator[ComposeEvent, None]:
         """Makes the video, closing each frame once it is sent. GatorError if the call fails."""
         call = self._stub.Compose(  # type: ignore[call-arg]  # requests are written below
             metadata=self._context.metadata, timeout=self._context.timeout()
         )
         sending = asyncio.create_task(_send(call, render, frames), name="compose input")
+        # The compositor would wait for a frame that cannot be sent.
+        sending.add_done_callback(lambda task: call.cancel() if _failure(task) else None)
         try:
             async for message in call:
                 yield compose_event(message)
             await sending
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, "compositor") from error
+            raise _not_the_clients(from_rpc_error(error, "compositor")) from error
+        except asyncio.CancelledError:
+            if sending.done() and (failure := _failure(sending)):
+                raise failure from None
+            raise
         finally:
             sending.cancel()
             call.cancel()
             await asyncio.wait([sending])
+
+
+def _not_the_clients(error: GatorError) -> GatorError:
+    """What the compositor refuses, the gateway made: no client can mend it."""
+    if error.code is not Code.INVALID_ARGUMENT:
+        return error
+    return GatorError(
+        Reason.INTERNAL,
+        f"the compositor refused what the gateway sent: {error.message}",
+        metadata={**error.metadata, "downstream": "compositor"},
+    )
+
+
+def _failure(task: asyncio.Task[None]) -> BaseException | None:
+    """What a finished task raised; None if it was cancelled."""
+    return None if task.cancelled() else task.exception()
 
 
 _ComposeCall = grpc.aio.StreamStreamCall[
@@ -99,16 +132,20 @@ _ComposeCall = grpc.aio.StreamStreamCall[
 ]
 
 
-async def _send(call: _ComposeCall, render: Render, frames: AsyncIterator[SpooledFrame]) -> None:
+async def _send(
+    call: _ComposeCall, render: Render, frames: AsyncGenerator[SpooledFrame, None]
+) -> None:
     try:
         await call.write(compose_specification(render))
         index = 0
-        async for frame in frames:
-            await call.write(compose_scene(index, frame.header))
-            async for chunk in frame.chunks():
-                await call.write(compose_chunk(chunk))
-            frame.close()
-            index += 1
+        async with aclosing(frames):
+            async for frame in frames:
+                await call.write(compose_scene(index, frame.header))
+                async with aclosing(frame.chunks()) as chunks:
+                    async for chunk in chunks:
+                        await call.write(compose_chunk(chunk))
+                frame.close()
+                index += 1
         await call.done_writing()
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         # The call has ended; whoever reads its responses gets the status.

@@ -14,7 +14,7 @@ client behind it, holds everything up, and nothing piles up in memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ class Composer(Protocol):
     """Makes a video of frames."""
 
     def compose(
-        self, render: Render, frames: AsyncIterator[SpooledFrame]
+        self, render: Render, frames: AsyncGenerator[SpooledFrame, None]
     ) -> AsyncGenerator[ComposeEvent, None]:
         """Makes the video of `render` from its frames in order. Closes each frame it took."""
         ...
@@ -186,7 +186,7 @@ class Pipeline:
         try:
             async with aclosing(self._frame_source.generate(self._render, index)) as events:
                 async for event in events:
-                    if isinstance(event, FrameHeader):
+                    if isinstance(event, FrameHeader) and spooled is None:
                         spooled = SpooledFrame(event, self._settings.spool_dir)
                     elif isinstance(event, bytes) and spooled is not None:
                         await spooled.write(event)
@@ -222,14 +222,31 @@ class Pipeline:
 
     # --- video -------------------------------------------------------------------------
 
-    async def _frames(self) -> AsyncIterator[SpooledFrame]:
+    async def _frames(self) -> AsyncGenerator[SpooledFrame, None]:
         for index, made in enumerate(self._made):
             async with self._advanced:
                 self._composing = index
                 self._advanced.notify_all()
-            yield (await made).frame
+            # Shielded: a caller that is refused gives up waiting, the scene goes on.
+            yield (await asyncio.shield(made)).frame
 
     async def _compose(self) -> None:
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(self._is_waiting_for_compositor),
+            wait=_wait_as_told,
+            reraise=True,
+        )
+        await retrying(self._compose_once)
+
+    def _is_waiting_for_compositor(self, error: BaseException) -> bool:
+        """Whether it had no room; the render then waits, for as long as its client does."""
+        return (
+            isinstance(error, GatorError)
+            and error.reason is Reason.OVERLOADED
+            and not self._accepted.is_set()
+        )
+
+    async def _compose_once(self) -> None:
         plan: ComposePlan | None = None
         async with aclosing(self._composer.compose(self._render, self._frames())) as events:
             async for event in events:

@@ -42,10 +42,16 @@ class RenderServicer(stubs.RenderServiceServicer):
         self, request: pb.GetCapabilitiesRequest, context: Context
     ) -> pb.GetCapabilitiesResponse:
         """Tells what the two services below can do."""
-        frames, videos = await asyncio.gather(
-            frame_gen_capabilities(self._service.frame_gen),
-            compositor_capabilities(self._service.compositor),
+        asking = (
+            asyncio.create_task(frame_gen_capabilities(self._service.frame_gen)),
+            asyncio.create_task(compositor_capabilities(self._service.compositor)),
         )
+        try:
+            frames, videos = await asyncio.gather(*asking)
+        finally:
+            for task in asking:  # when one has failed, nobody waits for the other
+                task.cancel()
+            await asyncio.wait(asking)
         return capabilities(frames, videos, self._settings.limits, VERSION)
 
 

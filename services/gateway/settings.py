@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
-from pydantic import Field
+from pydantic import DirectoryPath, Field
 
 from gateway.request import Limits
 from rpckit.settings import ServerSettings, settings_config
@@ -28,7 +27,7 @@ class Settings(ServerSettings):
     """Scenes of one render whose frames are made at a time."""
     scenes_ahead: int = Field(default=4, ge=1, le=500)
     """Scenes that may run ahead of the one being composed; their frames wait on disk."""
-    spool_dir: Path | None = None
+    spool_dir: DirectoryPath | None = None
     """Folder in which frames wait. Unset uses the system's for temporary files."""
     scene_attempts: int = Field(default=3, ge=1, le=20)
     """How often a scene is tried while the frame generation service is away or overloaded."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -20,7 +21,8 @@ class SpooledFrame:
         """`folder` must exist; None is the system's for temporary files."""
         self.header = header
         self._check = FrameCheck(header)
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - `close` ends it
+        with _disk_errors():
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - `close`
 
     async def write(self, chunk: bytes) -> None:
         """Takes the next bytes; FRAME_CORRUPT if they do not fit the header."""
@@ -28,25 +30,16 @@ class SpooledFrame:
 
     def _write(self, chunk: bytes) -> None:
         self._check.add(chunk)
-        try:
+        with _disk_errors():
             self._file.write(chunk)
             if self._check.complete:
                 self._file.flush()
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise GatorError(
-                Reason.STORAGE_FULL,
-                "the gateway's disk is full: free space in its spool folder, or set "
-                "GATOR_GATEWAY_SPOOL_DIR to a larger one",
-                retry_after=30,
-            ) from error
 
     def finish(self) -> None:
         """FRAME_CORRUPT if bytes are missing."""
         self._check.finish()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The frame's bytes in pieces of 1 MiB and a rest."""
         self._file.seek(0)
         while chunk := await asyncio.to_thread(self._file.read, CHUNK_SIZE):
@@ -55,3 +48,19 @@ class SpooledFrame:
     def close(self) -> None:
         """Frees the disk space."""
         self._file.close()
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Turns a full disk into STORAGE_FULL."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise GatorError(
+            Reason.STORAGE_FULL,
+            "the gateway's disk is full: free space in its spool folder, or set "
+            "GATOR_GATEWAY_SPOOL_DIR to a larger one",
+            retry_after=30,
+        ) from error

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gator_client.capabilities import BackendCapability
 from gator_client.client import AsyncClient
-from gator_client.embedded import standalone_class
+from gator_client.embedded import embedded
 from gator_client.png import png
 from gator_client.scene import Scene
 from gator_client.single_frame import generate_frame
@@ -55,7 +55,7 @@ class AIModelManager:
 
     async def __aenter__(self) -> Self:
         """Starts the services and keeps them for all calls."""
-        self._services = await self._kept.enter_async_context(standalone_class()())
+        self._services = await self._kept.enter_async_context(embedded())
         return self
 
     async def __aexit__(
@@ -70,7 +70,7 @@ class AIModelManager:
 
     def services(self) -> AbstractAsyncContextManager[Standalone]:
         """The services for one call: those that are kept, or new ones that end with it."""
-        return standalone_class()() if self._services is None else nullcontext(self._services)
+        return embedded() if self._services is None else nullcontext(self._services)
 
     async def initialize_models(self) -> None:
         """Finds out which models there are, and on what device they run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ _RETRY = {
         }
     ]
 }
-_OPTIONS = [
+_OPTIONS: list[tuple[str, str | int]] = [
     # A link that was cut is seen within 40 s, though nothing is sent on it.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -47,6 +48,9 @@ class Tls:
     """The key of that certificate."""
 
 
+_LOOPBACK = re.compile(r"(127\.[\d.]+|localhost|\[::1\]):\d+")
+
+
 def full_target(target: str) -> str:
     """`target` with the port of `gator serve` where it names none."""
     bare_ipv6 = target.startswith("[") and target.endswith("]")
@@ -58,15 +62,19 @@ def open_channel(target: str, tls: bool | Tls) -> grpc.aio.Channel:
 
     Raises OSError if a file of `tls` cannot be read.
     """
+    options: list[tuple[str, str | int]] = list(_OPTIONS)
+    if _LOOPBACK.fullmatch(target):
+        # No proxy that the environment names can reach this machine's own loopback.
+        options.append(("grpc.enable_http_proxy", 0))
     if not tls:
-        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+        return grpc.aio.insecure_channel(target, options=options)
     files = tls if isinstance(tls, Tls) else Tls()
     credentials = grpc.ssl_channel_credentials(
         root_certificates=_read(files.ca_file),
         private_key=_read(files.key_file),
         certificate_chain=_read(files.cert_file),
     )
-    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
+    return grpc.aio.secure_channel(target, credentials, options=options)
 
 
 def _read(path: Path | None) -> bytes | None:

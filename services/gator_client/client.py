@@ -15,7 +15,7 @@ from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1 import render_service_pb2_grpc
 from gator_client.capabilities import Capabilities
 from gator_client.channel import Tls, full_target, open_channel
-from gator_client.embedded import standalone_class
+from gator_client.embedded import embedded
 from gator_client.integrity import VideoCheck, no_result
 from gator_client.output import OutputFile
 from gator_client.request import to_request
@@ -66,7 +66,7 @@ class AsyncClient:
         """Opens the channel; starts the services where no target was given."""
         async with AsyncExitStack() as resources:
             if self._target is None:
-                stack = await resources.enter_async_context(standalone_class()())
+                stack = await resources.enter_async_context(embedded())
                 resources.callback(setattr, self, "_target", None)
                 self._target = stack.address
             channel = open_channel(self._target, self._tls)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from gator_client.errors import RenderError
 
 if TYPE_CHECKING:
-    from standalone import Standalone
+    from standalone import ExternalImages, Standalone
 
 
-@contextlib.contextmanager
+@contextmanager
 def needs_standalone() -> Iterator[None]:
     """Around an import from `standalone`: RenderError (NOT_INSTALLED) says what to install."""
     try:
@@ -27,8 +27,18 @@ def needs_standalone() -> Iterator[None]:
         ) from error
 
 
-def standalone_class() -> type[Standalone]:
-    """`standalone.Standalone`, loaded now: it brings all three services along."""
+@asynccontextmanager
+async def embedded(*, external_images: ExternalImages | None = None) -> AsyncIterator[Standalone]:
+    """The services until the end of the block. RenderError (NOT_STARTED) if they cannot start."""
     with needs_standalone():
-        from standalone import Standalone  # noqa: PLC0415
-    return Standalone
+        # Loaded now: it brings all three services along.
+        from standalone import ServerStartError, Standalone  # noqa: PLC0415
+    async with AsyncExitStack() as running:
+        try:
+            services = Standalone(external_images=external_images)
+            stack = await running.enter_async_context(services)
+        except ServerStartError as error:
+            raise RenderError(
+                str(error), code="FAILED_PRECONDITION", reason="NOT_STARTED"
+            ) from None
+        yield stack

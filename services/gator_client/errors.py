@@ -38,7 +38,7 @@ class RenderError(Exception):
         """Name of the gRPC status code, such as "UNAVAILABLE"."""
         self.reason = reason
         """Name of a gator.type.v1.ErrorReason, such as "OVERLOADED". Errors that the SDK finds
-        have UNREACHABLE, NOT_INSTALLED, VIDEO_INCOMPLETE or VIDEO_CORRUPT."""
+        have UNREACHABLE, NOT_INSTALLED, NOT_STARTED, VIDEO_INCOMPLETE or VIDEO_CORRUPT."""
         self.violations = tuple(violations)
         """Every bad field of the request."""
         self.retry_after = retry_after

@@ -32,6 +32,7 @@ class OutputFile:
         # whose caller was cancelled is over before the file is closed.
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gator-output")
         self._descriptor = -1
+        self._left = False
 
     async def __aenter__(self) -> Self:
         """Creates the hidden file."""
@@ -82,13 +83,29 @@ class OutputFile:
     def _commit(self) -> None:
         os.fsync(self._descriptor)
         self._close()
-        self._part.replace(self.path)
+        if self._left:  # cancelled while the disk was busy: the caller counts on no file
+            return
+        if self._overwrite:
+            self._part.replace(self.path)
+        else:
+            self._name_unless_taken()
         with contextlib.suppress(OSError):  # not every system can sync a folder
             folder = os.open(self.path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+    def _name_unless_taken(self) -> None:
+        """Names the file as `_open` found the name: free. Another may have taken it since."""
+        try:
+            os.link(self._part, self.path)  # unlike a rename it replaces nothing
+        except FileExistsError:
+            raise FileExistsError(f"{self.path} exists already") from None
+        except OSError:  # a file system without links
+            if self.path.exists():
+                raise FileExistsError(f"{self.path} exists already") from None
+            self._part.replace(self.path)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -100,5 +117,6 @@ class OutputFile:
         self._part.unlink(missing_ok=True)
 
     def _finish(self) -> None:
+        self._left = True
         self._disk.submit(self._discard)
         self._disk.shutdown(wait=True)

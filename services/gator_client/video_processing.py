@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gator_client.client import AsyncClient, OnEvent
-from gator_client.embedded import standalone_class
+from gator_client.embedded import embedded
 from gator_client.presets import PRESETS
 from gator_client.result import RenderEvent, RenderProgress, RenderResult
 from gator_client.scene import RenderOptions, Scene
@@ -198,11 +198,11 @@ def _stack(source: ImageSource | None) -> AbstractAsyncContextManager[Standalone
     from gator_client.ai_models import AIModelManager  # noqa: PLC0415 - it imports this module
 
     if source is None:
-        return standalone_class()()
+        return embedded()
     own = AIModelManager.generate_image
     if isinstance(source, AIModelManager) and type(source).generate_image is own:
         return source.services()  # its images are those of the services themselves
-    return standalone_class()(external_images=_images_of(source))
+    return embedded(external_images=_images_of(source))
 
 
 def _images_of(source: ImageSource) -> ExternalImages:

@@ -147,9 +147,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         )
 
     async def _abort(self, context: Context, error: GatorError) -> None:
-        details = to_status(error, self._service).SerializeToString()
-        await context.abort(
-            grpc_code(error.code),
-            error.message,
-            ((DETAILS_KEY, details),),
-        )
+        status = to_status(error, self._service)
+        trailers = ((DETAILS_KEY, status.SerializeToString()),)
+        try:
+            async with asyncio.timeout(self._write_timeout):
+                await context.abort(grpc_code(error.code), status.message, trailers)
+        except TimeoutError:
+            # The status waits behind a message that the client does not read. A call
+            # that ends without one is reset, which waits for nothing.
+            raise asyncio.CancelledError from None

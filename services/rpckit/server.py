@@ -8,19 +8,22 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from rpckit.health import HealthServicer
 from rpckit.interceptors import CallInterceptor
 from rpckit.metrics import metrics_endpoint
-from rpckit.settings import ServerSettings
-from rpckit.telemetry import logger
+from rpckit.settings import ServerSettings, SettingsError, load
+from rpckit.telemetry import configure_logging, logger
 from rpckit.tls import server_credentials
 
 log = logger(__name__)
+
+S = TypeVar("S", bound=ServerSettings)
 
 READY_POLL = 1.0
 """Seconds between two looks at whether a service is ready."""
@@ -70,7 +73,7 @@ class RunningServer:
         self.port = 0
         """The port it listens on, once started."""
         self._settings = settings
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in the stubs
+        self._health = HealthServicer()
         self._watch: asyncio.Task[None] | None = None
         self._calls = CallInterceptor(service.name, settings.write_timeout)
         self._server = grpc.aio.server(interceptors=[self._calls], options=_OPTIONS)
@@ -98,6 +101,7 @@ class RunningServer:
                 self.port = self._server.add_secure_port(settings.listen, credentials)
             await self._server.start()
         except (RuntimeError, OSError) as error:
+            await service.close()
             raise ServerStartError(
                 f"the {service.name} service cannot listen on {settings.listen}. Is another "
                 "server on that port, or a certificate file missing?"
@@ -118,6 +122,7 @@ class RunningServer:
             await asyncio.wait([self._watch])
         await self._set_health(serving=False)
         await asyncio.sleep(self._settings.drain_delay)
+        self._health.release_watchers()
         await self._server.stop(self._settings.grace)
         await self._calls.idle()
         await self.service.close()
@@ -145,16 +150,22 @@ class RunningServer:
             await self._health.set(name, value)
 
 
-async def serve(service: Service, settings: ServerSettings) -> None:
-    """Runs `service` until SIGTERM or SIGINT, then drains.
+def run(settings_class: type[S], build: Callable[[S], Service]) -> None:
+    """The process of a service: settings from the environment, logs, and the server until SIGTERM.
 
-    A server that cannot start ends the process with status 1 and the reason.
+    What keeps it from starting is one line on standard error, and exit status 1.
     """
-    try:
+    configure_logging()
+
+    async def main() -> None:
+        settings = load(settings_class)
         with metrics_endpoint():
-            async with RunningServer(service, settings):
+            async with RunningServer(build(settings), settings):
                 await until_terminated()
-    except ServerStartError as error:
+
+    try:
+        asyncio.run(main())
+    except (SettingsError, ServerStartError) as error:
         sys.exit(f"Error: {error}")
 
 

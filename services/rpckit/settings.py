@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+T = TypeVar("T", bound=BaseSettings)
+
+
+class SettingsError(Exception):
+    """The environment holds a value that cannot be used; the message names the variables."""
+
+
+def load(settings_class: type[T], **given: Any) -> T:
+    """Settings of the environment, but for what is `given`.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    try:
+        return settings_class(**given)
+    except ValidationError as error:
+        prefix = settings_class.model_config.get("env_prefix", "")
+        problems = (f"{_variable(prefix, e['loc'])}: {e['msg']}" for e in error.errors())
+        raise SettingsError("the environment cannot be used: " + "; ".join(problems)) from None
+
+
+def _variable(prefix: str, location: tuple[int | str, ...]) -> str:
+    name = str(location[0]) if location else "*"
+    # A variable with a name of its own, such as OPENAI_API_KEY, has no prefix.
+    return name if name.isupper() else prefix + name.upper()
 
 
 def settings_config(prefix: str) -> SettingsConfigDict:

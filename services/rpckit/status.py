@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from contextlib import suppress
 
 import grpc
 from google.protobuf import any_pb2
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from rpckit.errors import DOMAIN, Code, FieldViolation, GatorError, Reason
 
 DETAILS_KEY = "grpc-status-details-bin"
 """Trailing metadata key of a serialized google.rpc.Status."""
+
+# Together under 8 KiB: details travel in Base64 (4/3), characters beyond ASCII of a
+# message as three each, and the message goes twice, alone and in the details.
+_MAX_VIOLATIONS = 3072  # bytes
+_MAX_MESSAGE = 768  # bytes
 
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -26,6 +34,8 @@ def to_status(error: GatorError, service: str) -> status_pb2.Status:
     """The status of `error` as `service` sends it: ErrorInfo, BadRequest, RetryInfo.
 
     An error that came from further down keeps the name of the service that raised it.
+    A status travels in trailers, of which a client takes 8 KiB: the bad fields for which
+    there is no room are left out, and the message says how many there are.
     """
     details = []
 
@@ -35,16 +45,41 @@ def to_status(error: GatorError, service: str) -> status_pb2.Status:
         details.append(packed)
 
     metadata = {"service": service, **error.metadata}
+    named = _that_fit(error.violations)
+    left_out = len(error.violations) - len(named)
+    if left_out:
+        metadata["violations_left_out"] = str(left_out)
     add(error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=metadata))
     if error.violations:
         violation = error_details_pb2.BadRequest.FieldViolation
-        fields = [violation(field=v.field, description=v.description) for v in error.violations]
+        fields = [violation(field=v.field, description=v.description) for v in named]
         add(error_details_pb2.BadRequest(field_violations=fields))
     if error.retry_after is not None:
         fraction, whole = math.modf(error.retry_after)
         delay = Duration(seconds=int(whole), nanos=int(fraction * 1_000_000_000))
         add(error_details_pb2.RetryInfo(retry_delay=delay))
-    return status_pb2.Status(code=error.code.value, message=error.message, details=details)
+    message = _shortened(error.message)
+    if left_out:
+        message += f" (and {left_out} more bad fields)"
+    return status_pb2.Status(code=error.code.value, message=message, details=details)
+
+
+def _that_fit(violations: Sequence[FieldViolation]) -> Sequence[FieldViolation]:
+    """The first of `violations`, as many as the details of a status have room for."""
+    size = 0
+    for count, violation in enumerate(violations):
+        size += len(violation.field.encode()) + len(violation.description.encode()) + 8
+        if size > _MAX_VIOLATIONS:
+            return violations[:count]
+    return violations
+
+
+def _shortened(message: str) -> str:
+    """`message`, cut where it is too long for the trailers, with room for a remark."""
+    encoded = message.encode()
+    if len(encoded) <= _MAX_MESSAGE:
+        return message
+    return encoded[: _MAX_MESSAGE - 64].decode(errors="ignore") + "..."
 
 
 def from_status(status: status_pb2.Status) -> GatorError:
@@ -77,7 +112,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError, downstream: str) -> GatorError:
     """The error of a failed call to `downstream`, whether that service or the transport failed."""
     trailers: dict[str, bytes] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]  # pairs
     if details := trailers.get(DETAILS_KEY):
-        return from_status(status_pb2.Status.FromString(details))
+        with suppress(DecodeError):  # else not ours: a proxy's, perhaps
+            return from_status(status_pb2.Status.FromString(details))
     reason = _reason_of_code(error.code().value[0])
     if reason is Reason.DEADLINE_EXCEEDED:
         message = f"{downstream} did not finish in time; give the call a later deadline"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from compositor import servicer as compositor
 from compositor.settings import Settings as CompositorSettings
@@ -13,12 +13,28 @@ from frame_gen.backends.external import ExternalImages
 from frame_gen.settings import Settings as FrameGenSettings
 from gateway import servicer as gateway
 from gateway.settings import Settings as GatewaySettings
-from rpckit.server import RunningServer, Service
-from rpckit.settings import ChannelSettings, ServerSettings
+from rpckit.server import RunningServer, ServerStartError, Service
+from rpckit.settings import ChannelSettings, ServerSettings, SettingsError, load
 
 LOOPBACK = "127.0.0.1:0"
 GRACE = 5.0
 """Seconds that running calls have when the stack ends."""
+ON_LOOPBACK: dict[str, Any] = {
+    "listen": LOOPBACK,
+    "grace": GRACE,
+    "drain_delay": 0.0,
+    "tls_cert_file": None,
+    "tls_key_file": None,
+    "tls_client_ca_file": None,
+}
+"""Settings of a server that only this process calls, whatever a deployment's are."""
+PLAINTEXT_CALLS: dict[str, Any] = {
+    "tls": False,
+    "tls_ca_file": None,
+    "tls_cert_file": None,
+    "tls_key_file": None,
+}
+"""Settings of calls to such servers."""
 
 
 class Standalone:
@@ -49,28 +65,13 @@ class Standalone:
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Starts all three. ServerStartError if one cannot listen."""
-        async with AsyncExitStack() as starting:
-            frames = FrameGenSettings(listen=LOOPBACK, grace=GRACE)
-            videos = CompositorSettings(listen=LOOPBACK, grace=GRACE)
-
-            async def start(service: Service, settings: ServerSettings) -> str:
-                server = await starting.enter_async_context(RunningServer(service, settings))
-                return server.address
-
-            self.frame_gen_address = await start(
-                frame_gen.build(frames, external_images=self._external_images), frames
-            )
-            self.compositor_address = await start(compositor.build(videos), videos)
-            front = GatewaySettings(
-                listen=self._listen,
-                reflection=self._reflection,
-                grace=GRACE,
-                frame_gen_target=self.frame_gen_address,
-                compositor_target=self.compositor_address,
-            )
-            self.address = await start(gateway.build(front, ChannelSettings()), front)
-            self._running = starting.pop_all()
+        """Starts all three. ServerStartError if one cannot start."""
+        try:
+            async with AsyncExitStack() as starting:
+                await self._start(starting)
+                self._running = starting.pop_all()
+        except SettingsError as error:
+            raise ServerStartError(str(error)) from None
         return self
 
     async def __aexit__(
@@ -81,3 +82,26 @@ class Standalone:
     ) -> None:
         """Stops all three, the gateway first."""
         await self._running.aclose()
+
+    async def _start(self, starting: AsyncExitStack) -> None:
+        frames = load(FrameGenSettings, **ON_LOOPBACK)
+        videos = load(CompositorSettings, **ON_LOOPBACK)
+
+        async def start(service: Service, settings: ServerSettings) -> str:
+            server = await starting.enter_async_context(RunningServer(service, settings))
+            return server.address
+
+        self.frame_gen_address = await start(
+            frame_gen.build(frames, external_images=self._external_images), frames
+        )
+        self.compositor_address = await start(compositor.build(videos), videos)
+        listening = ON_LOOPBACK if self._listen == LOOPBACK else {"listen": self._listen}
+        front = load(
+            GatewaySettings,
+            **listening,
+            reflection=self._reflection,
+            frame_gen_target=self.frame_gen_address,
+            compositor_target=self.compositor_address,
+        )
+        calls = load(ChannelSettings, **PLAINTEXT_CALLS)
+        self.address = await start(gateway.build(front, calls), front)

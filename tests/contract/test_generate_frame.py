@@ -35,10 +35,16 @@ def png(picture=COLOURS):
 
 
 @asynccontextmanager
-async def frame_gen(images=None, **settings):
+async def frame_gen(images=None, backends=("placeholder",), **settings):
     """A stub of a server; nothing of its calls is left at the end."""
     service = build(
-        Settings(listen="127.0.0.1:0", placeholder_threads=2, grace=1, **settings),
+        Settings(
+            listen="127.0.0.1:0",
+            backends=backends,
+            placeholder_threads=2,
+            grace=1,
+            **settings,
+        ),
         external_images=images,
     )
     async with connected(service) as channel:
@@ -415,11 +421,17 @@ async def test_clients_that_leave_while_their_placeholders_are_drawn_leave_no_th
     await frame(stub)
 
 
-async def test_capabilities_without_a_model_say_what_to_do(stub):
-    answer = await stub.GetCapabilities(pb.GetCapabilitiesRequest())
-    model, placeholder = answer.backends
-    assert (model.backend, model.available) == (frame_pb2.BACKEND_DIFFUSERS, False)
-    assert model.message.startswith("No image generation models available")
+async def test_capabilities_without_a_model_say_what_to_do(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("GATOR_FRAME_GEN_DIFFUSERS_ENABLED", "false")
+    async with frame_gen(backends=("diffusers", "openai", "placeholder")) as stub:
+        answer = await stub.GetCapabilities(pb.GetCapabilitiesRequest())
+    *models, placeholder = answer.backends
+    assert [(m.backend, m.available) for m in models] == [
+        (frame_pb2.BACKEND_DIFFUSERS, False),
+        (frame_pb2.BACKEND_OPENAI, False),
+    ]
+    assert all(m.message.startswith("No image generation models available") for m in models)
     assert (placeholder.backend, placeholder.available) == (frame_pb2.BACKEND_PLACEHOLDER, True)
     assert placeholder.message == ""
     assert answer.device.type == "cpu"

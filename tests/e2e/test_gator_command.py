@@ -146,6 +146,29 @@ async def test_serve_and_render_on_it(tmp_path):
     assert server.returncode == 0
 
 
+async def test_a_server_under_nohup_outlives_its_terminal(tmp_path):
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does for its child
+    try:
+        server = await start("serve", "--listen", "127.0.0.1:0", cwd=tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
+    try:
+        address = await address_of(server)
+        server.send_signal(signal.SIGHUP)
+        status, _, _ = await gator("capabilities", "--json", cwd=tmp_path, GATOR_SERVER=address)
+        assert status == 0
+    finally:
+        server.send_signal(signal.SIGTERM)
+        await server.communicate()
+
+
+async def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(tmp_path):
+    status, _, errors = await gator(
+        "capabilities", "--json", cwd=tmp_path, http_proxy="http://127.0.0.1:1", no_proxy=""
+    )
+    assert (status, errors) == (0, "")
+
+
 async def listening(process):
     """The address in the first line of a service's log."""
     event = json.loads(await process.stderr.readline())

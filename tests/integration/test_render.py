@@ -1,6 +1,7 @@
 """A render end to end, through the gateway and the compositor, with a frame source we steer."""
 
 import asyncio
+import errno
 import hashlib
 import io
 import threading
@@ -16,14 +17,17 @@ from compositor.servicer import build as build_compositor
 from compositor.settings import Settings as CompositorSettings
 from gateway.servicer import build as build_gateway
 from gateway.settings import Settings as GatewaySettings
+from gateway.spool import SpooledFrame
+from gator.frame_gen.v1 import frame_gen_service_pb2 as frame_gen_pb
+from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as frame_gen_stubs
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
 from gator.type.v1 import frame_pb2, video_pb2
 from rpckit.client import open_channel
-from rpckit.errors import GatorError, Reason
+from rpckit.errors import FieldViolation, GatorError, Reason, invalid
 from rpckit.server import RunningServer
 from rpckit.status import from_rpc_error
-from rpckit.testing import other_tasks
+from rpckit.testing import other_tasks, running, scripted
 from rpckit.times import to_duration
 from tests.support.frame_source import FrameSource
 from tests.support.processes import server_process
@@ -51,9 +55,13 @@ async def gateway(
 
 
 @asynccontextmanager
-async def stack(source: FrameSource, **settings: object) -> AsyncIterator[RenderServiceStub]:
+async def stack(
+    source: FrameSource, *, videos_at_a_time: int = 4, **settings: object
+) -> AsyncIterator[RenderServiceStub]:
     """A client of a gateway over `source` and a real compositor."""
-    frames = CompositorSettings(listen=LOOPBACK, flush_after=0.0)
+    frames = CompositorSettings(
+        listen=LOOPBACK, flush_after=0.0, max_concurrent=videos_at_a_time, retry_after=0.05
+    )
     async with (
         RunningServer(source.service(), frames) as frame_gen,
         RunningServer(build_compositor(frames), frames) as compositor,
@@ -250,6 +258,57 @@ async def test_one_render_too_many_is_told_when_to_come_back():
     assert responses[-1].result.num_scenes == 1
 
 
+async def test_a_frame_that_cannot_be_is_not_the_clients_fault():
+    class Broken(frame_gen_stubs.FrameGenServiceServicer):
+        async def GenerateFrame(self, request, context):
+            yield frame_gen_pb.GenerateFrameResponse(header=frame_pb2.FrameHeader(width=1))
+
+    def register(server):
+        frame_gen_stubs.add_FrameGenServiceServicer_to_server(Broken(), server)
+
+    videos = CompositorSettings(listen=LOOPBACK)
+    async with (
+        running(scripted(register, "gator.frame_gen.v1.FrameGenService")) as frame_gen,
+        RunningServer(build_compositor(videos), videos) as compositor,
+        gateway(frame_gen.address, compositor.address, scene_attempts=1) as stub,
+    ):
+        error, _ = await failure(stub.Render(request(1)))
+    assert error.reason is Reason.FRAME_CORRUPT
+    assert error.violations == ()
+    assert error.metadata["downstream"] == "frame_gen"
+
+
+async def test_a_spooled_frame_that_cannot_be_read_ends_the_render(monkeypatch):
+    async def chunks(self):
+        raise OSError(errno.EIO, "the disk is broken")
+        yield b""
+
+    monkeypatch.setattr(SpooledFrame, "chunks", chunks)
+    async with stack(FrameSource()) as stub:
+        before, threads = other_tasks(), set(threading.enumerate())
+        async with asyncio.timeout(30):
+            error, _ = await failure(stub.Render(request(2, 0.2)))
+        await nothing_left(before, threads)
+    assert error.reason is Reason.INTERNAL
+    assert error.metadata["service"] == "gateway"
+
+
+async def test_renders_wait_for_a_compositor_that_has_no_room():
+    source = FrameSource()
+    async with stack(source, videos_at_a_time=1) as stub:
+        renders = await asyncio.gather(*(read(stub.Render(request(1, 0.2))) for _ in range(5)))
+    assert [r[-1].result.frame_count for r in renders] == [5] * 5
+
+
+async def test_a_field_that_frame_generation_refuses_is_named_as_in_the_request():
+    source = FrameSource()
+    source.errors[1] = [invalid(FieldViolation("prompt", "is not liked"))]
+    async with stack(source) as stub:
+        error, _ = await failure(stub.Render(request(2, 0.2)))
+    assert error.reason is Reason.INVALID_ARGUMENT
+    assert [v.field for v in error.violations] == ["scenes[1].prompt"]
+
+
 async def test_a_frame_generation_server_that_dies_in_a_frame():
     videos = CompositorSettings(listen=LOOPBACK)
     async with (
@@ -285,6 +344,30 @@ async def test_a_compositor_that_dies_in_a_video():
         await nothing_left(before, threads)
     assert error.reason is Reason.DOWNSTREAM_UNAVAILABLE
     assert error.metadata["downstream"] == "compositor"
+
+
+async def test_capabilities_without_a_compositor_leave_no_call_to_the_other():
+    left = asyncio.Event()
+
+    class Slow(frame_gen_stubs.FrameGenServiceServicer):
+        async def GetCapabilities(self, request, context):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                left.set()
+
+    def register(server):
+        frame_gen_stubs.add_FrameGenServiceServicer_to_server(Slow(), server)
+
+    async with (
+        running(scripted(register, "gator.frame_gen.v1.FrameGenService")) as frame_gen,
+        gateway(frame_gen.address, "127.0.0.1:1") as stub,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.GetCapabilities(pb.GetCapabilitiesRequest())
+        async with asyncio.timeout(5):  # half of what the call itself may take
+            await left.wait()
+    assert from_rpc_error(raised.value, "gateway").metadata["downstream"] == "compositor"
 
 
 async def test_capabilities_are_those_of_both_services_and_the_limits():

@@ -8,7 +8,7 @@ import signal
 
 from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.type.v1 import frame_pb2
-from rpckit.server import serve
+from rpckit.server import RunningServer, until_terminated
 from rpckit.telemetry import configure_logging
 from rpckit.testing import LoopbackSettings
 from tests.support.frame_source import FrameSource, header, plain_frame
@@ -23,7 +23,8 @@ class Dying(FrameSource):
 
 
 async def main() -> None:
-    await serve(Dying().service(), LoopbackSettings())
+    async with RunningServer(Dying().service(), LoopbackSettings()):
+        await until_terminated()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +81,8 @@ class Connection:
         """Refuses what contradicts itself, as a usage error."""
         if self.server is None and (self.tls or self.ca_file or self.cert_file or self.key_file):
             raise typer.BadParameter("TLS needs a server; add --server HOST:PORT")
-        if self.timeout is not None and not self.timeout > 0:
-            raise typer.BadParameter("--timeout must be more than 0 seconds")
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise typer.BadParameter("--timeout must be a finite number of seconds, more than 0")
         if (self.cert_file is None) != (self.key_file is None):
             raise typer.BadParameter("--cert-file and --key-file go together")
 

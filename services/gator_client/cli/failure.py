@@ -63,7 +63,10 @@ def _fail(error: RenderError, status: int, *, as_json: bool) -> NoReturn:
         message = "the storyboard cannot be used:\n" + textwrap.indent(message, "  ")
     elif len(error.violations) > 1:
         lines = "\n".join(f"  {v.field}: {v.description}" for v in error.violations)
-        message = f"{len(error.violations)} values cannot be used:\n{lines}"
+        left_out = int(error.metadata.get("violations_left_out", 0))
+        message = f"{len(error.violations) + left_out} values cannot be used:\n{lines}"
+        if left_out:
+            message += f"\n  and {left_out} more"
     say(console, Text.assemble(("Error: ", "bold red"), message))
     if error.advice:
         say(console, Text.assemble(("What to do: ", "bold"), error.advice))

@@ -150,7 +150,9 @@ def render(
             previews or nullcontext(),
             Stream(job.path) if is_stream(job.path) else nullcontext() as stream,
         ):
-            result = run(job.render(stream))
+            # A file that is there may be replaced by now; one that comes later may not.
+            overwrite = force or job.path.exists()
+            result = run(job.render(stream, overwrite=overwrite))
         job.report(result, time.monotonic() - began)
 
 
@@ -192,7 +194,7 @@ class Job:
     as_json: bool
     quiet: bool
 
-    async def render(self, stream: Stream | None) -> RenderResult:
+    async def render(self, stream: Stream | None, *, overwrite: bool) -> RenderResult:
         """Renders to the file, or to `stream`, while the live display shows how far it is."""
         quiet = self.as_json or self.quiet
         console = Console(stderr=True, highlight=False, quiet=quiet)
@@ -209,7 +211,7 @@ class Job:
                 if stream is not None:
                     return await self._send(client, stream, hear)
                 return await client.render_to_file(
-                    self.scenes, self.path, on_event=hear, **self.options
+                    self.scenes, self.path, on_event=hear, overwrite=overwrite, **self.options
                 )
 
     async def _send(self, client: AsyncClient, stream: Stream, hear: Hear) -> RenderResult:

@@ -50,4 +50,6 @@ async def _until_signal(main: Coroutine[Any, Any, _T]) -> _T:
 
 
 def _signals() -> list[signal.Signals]:
-    return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    found = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # One that is ignored stays so: that is what `nohup` asks for.
+    return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]

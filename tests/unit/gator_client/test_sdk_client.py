@@ -1,9 +1,11 @@
 """The clients against a scripted gateway: events, files, failures."""
 
 import asyncio
+import os
 import signal
 import sys
 import threading
+import time
 from contextlib import aclosing
 
 import pytest
@@ -37,6 +39,7 @@ from gator_client import (
     VideoChunk,
 )
 from gator_client.channel import full_target
+from gator_client.output import OutputFile
 from rpckit.errors import FieldViolation, GatorError, Reason, invalid
 from rpckit.testing import LoopbackSettings
 
@@ -199,6 +202,51 @@ async def test_a_file_is_kept_where_it_may_not_be_replaced(gateway, tmp_path):
             await client.render_to_file("a hill", path, overwrite=False)
     assert gateway.requests == []
     assert path.read_bytes() == b"old"
+
+
+async def test_a_file_that_came_meanwhile_is_kept_too(gateway, tmp_path):
+    path = tmp_path / "film.mp4"
+
+    def on_event(event):
+        path.write_bytes(b"another's")
+
+    async with AsyncClient(gateway.address) as client:
+        with pytest.raises(FileExistsError, match="exists already"):
+            await client.render_to_file("a hill", path, overwrite=False, on_event=on_event)
+    assert path.read_bytes() == b"another's"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_a_new_file_is_written_where_none_may_be_replaced(gateway, tmp_path):
+    path = tmp_path / "film.mp4"
+    async with AsyncClient(gateway.address) as client:
+        await client.render_to_file("a hill", path, overwrite=False)
+    assert path.read_bytes() == VIDEO
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_cancelling_while_the_disk_is_busy_leaves_no_file(gateway, tmp_path, monkeypatch):
+    syncing, outputs = threading.Event(), []
+    commit = OutputFile._commit
+
+    def kept(output):
+        outputs.append(output)
+        commit(output)
+
+    def fsync(descriptor):
+        syncing.set()
+        while not outputs[0]._left:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(OutputFile, "_commit", kept)
+    monkeypatch.setattr(os, "fsync", fsync)
+    async with AsyncClient(gateway.address) as client:
+        call = asyncio.create_task(client.render_to_file("a hill", tmp_path / "film.mp4"))
+        assert await asyncio.to_thread(syncing.wait, 30)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_link_stays_a_link(gateway, tmp_path):

@@ -130,6 +130,54 @@ async def test_a_reader_that_stops_reading_is_given_up_after_the_write_timeout()
         call.cancel()
 
 
+async def test_its_call_ends_on_the_server_though_it_never_reads_again():
+    servicer = Scripted()
+    async with (
+        running(service(servicer), LoopbackSettings(write_timeout=0.3)) as server,
+        open_channel(server.address) as channel,
+    ):
+        stub = stubs.FrameGenServiceStub(channel)
+        call = stub.GenerateFrame(pb.GenerateFrameRequest(prompt="flood"))
+        async with asyncio.timeout(10):
+            await servicer.waiting.wait()
+            await server._calls.idle()
+            _, error = await collect(call)
+    assert error.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+async def test_as_many_bad_fields_are_named_as_a_client_takes():
+    class Strict(Scripted):
+        async def GetCapabilities(self, request, context):
+            raise invalid(*(FieldViolation(f"scenes[{i}].é", "is blank") for i in range(500)))
+
+    async with connected(service(Strict())) as channel:
+        stub = stubs.FrameGenServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.GetCapabilities(pb.GetCapabilitiesRequest())
+    error = from_rpc_error(raised.value, "frame_gen")
+    assert error.reason is Reason.INVALID_ARGUMENT
+    named = [v.field for v in error.violations]
+    assert len(named) > 50
+    assert named == [f"scenes[{i}].é" for i in range(len(named))]
+    assert error.metadata["violations_left_out"] == str(500 - len(named))
+    assert error.message.endswith(f"(and {500 - len(named)} more bad fields)")
+
+
+async def test_details_that_are_not_ours_do_not_hide_the_status():
+    class Proxied(Scripted):
+        async def GetCapabilities(self, request, context):
+            trailers = (("grpc-status-details-bin", b"\xff"),)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no upstream", trailers)
+
+    async with connected(service(Proxied())) as channel:
+        stub = stubs.FrameGenServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.GetCapabilities(pb.GetCapabilitiesRequest())
+    error = from_rpc_error(raised.value, "frame_gen")
+    assert error.reason is Reason.DOWNSTREAM_UNAVAILABLE
+    assert "no upstream" in error.message
+
+
 async def test_health_follows_readiness_and_starts_not_serving():
     ready = asyncio.Event()
 
@@ -146,6 +194,16 @@ async def test_health_follows_readiness_and_starts_not_serving():
         async with asyncio.timeout(10):
             assert (await states.read()).status == health_pb2.HealthCheckResponse.SERVING
         states.cancel()
+
+
+async def test_a_watcher_of_health_does_not_hold_up_the_stop():
+    server = RunningServer(service(Scripted()), LoopbackSettings(grace=60))
+    async with open_channel((await server.__aenter__()).address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        await watch.read()
+        async with asyncio.timeout(10):
+            await server.__aexit__(None, None, None)
+        watch.cancel()
 
 
 async def test_stop_ends_a_running_call_after_the_grace_and_frees_the_service():
