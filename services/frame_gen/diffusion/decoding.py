@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -95,6 +96,7 @@ class Decoder:
         self._wake = threading.Condition()
         self._finished: deque[tuple[Item, Any]] = deque()
         self._glimpses: dict[Item, _Glimpse] = {}
+        self._warming: deque[Callable[[], None]] = deque()
         self._closing = False
         self.expected_time = 0.0
         """Seconds that a decoding is likely to take; 0 before the first."""
@@ -117,6 +119,30 @@ class Decoder:
             self._glimpses[item] = glimpse
             self._wake.notify()
 
+    def warm_up(self, model: LoadedModel, call: Callable[[], None]) -> None:
+        """Makes a call of a model's VAE where pictures are decoded, and waits for it.
+
+        What cuDNN has found out about convolutions is known to one thread alone.
+
+        Raises:
+            Exception: what `call` raises.
+        """
+        ready, done = mark(self._device), Future[None]()
+
+        def work() -> None:
+            try:
+                with self._residence.using(model, Part.VAE), self._stream.after(ready):
+                    call()
+            except Exception as error:  # noqa: BLE001 - the caller has it
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        with self._wake:
+            self._warming.append(work)
+            self._wake.notify()
+        done.result()
+
     def close(self) -> None:
         """Ends after the work in hand; items that still wait are failed."""
         with self._wake:
@@ -135,12 +161,18 @@ class Decoder:
     def _work(self) -> bool:
         """Waits for a piece of work and does it; False once closed."""
         with self._wake:
-            self._wake.wait_for(lambda: self._closing or self._finished or self._glimpses)
+            self._wake.wait_for(
+                lambda: self._closing or self._warming or self._finished or self._glimpses
+            )
             if self._closing:
                 return False
-            item, ready = self._finished.popleft() if self._finished else (None, None)
-            glimpsed = self._glimpses.popitem() if item is None else None
-        if glimpsed is not None:
+            warming = self._warming.popleft() if self._warming else None
+            busy = warming is not None
+            item, ready = self._finished.popleft() if self._finished and not busy else (None, None)
+            glimpsed = None if busy or item is not None else self._glimpses.popitem()
+        if warming is not None:
+            warming()
+        elif glimpsed is not None:
             self._show(*glimpsed)
         elif item is not None:
             try:

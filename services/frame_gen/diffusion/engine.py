@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -335,8 +336,7 @@ class StepEngine:
                 for rows in self._buckets:
                     with self._residence.using(model, Part.UNET):
                         call_unet(model, size, rows)
-                with self._residence.using(model, Part.VAE):
-                    call_vae(model, size)
+                self._decoder.warm_up(model, partial(call_vae, model, size))
         if attempt.fault is Fault.OTHER:
             raise RuntimeError("the model fails at every call; the log has the details")
         if attempt.fault is not None:

@@ -27,7 +27,7 @@ class SideStream:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     @contextmanager
-    def after(self, event: Any, tensor: torch.Tensor) -> Iterator[None]:
+    def after(self, event: Any, tensor: torch.Tensor | None = None) -> Iterator[None]:
         """In the block work goes to this queue, behind `event`, and may read `tensor`."""
         if self._stream is None:
             yield
@@ -36,7 +36,8 @@ class SideStream:
             if event is not None:
                 self._stream.wait_event(event)
             # The allocator must not hand the tensor's memory on before this queue has read it.
-            tensor.record_stream(self._stream)
+            if tensor is not None:
+                tensor.record_stream(self._stream)
             yield
 
 

@@ -187,6 +187,18 @@ def test_a_job_that_has_to_wait_again_is_told_so(sd15):
     engine.close()
 
 
+def test_the_vae_is_warmed_up_on_the_thread_that_decodes(engine, sd15):
+    model, threads = loaded(sd15), []
+    model.vae.decoder.register_forward_hook(
+        lambda module, args, output: threads.append(threading.current_thread().name)
+    )
+    engine.host(model, [(64, 64)]).result(60)
+    recorder = Recorder()
+    engine.submit(job(model), recorder)
+    recorder.image()
+    assert threads == ["gator-decoder"] * 2
+
+
 def test_the_vae_has_a_format_that_its_gpu_computes_in():
     assert vae_dtype(native_bfloat16=True) is torch.bfloat16
     assert vae_dtype(native_bfloat16=False) is torch.float32
