@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import pydantic_settings
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -21,18 +23,29 @@ def load(settings_class: type[T], **given: Any) -> T:
     Raises:
         SettingsError: a value cannot be used.
     """
+    prefix = settings_class.model_config.get("env_prefix", "")
     try:
         return settings_class(**given)
     except ValidationError as error:
-        prefix = settings_class.model_config.get("env_prefix", "")
-        problems = (f"{_variable(prefix, e['loc'])}: {e['msg']}" for e in error.errors())
+        problems = (
+            f"{_variable(prefix, e['loc'])}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )
         raise SettingsError("the environment cannot be used: " + "; ".join(problems)) from None
+    except pydantic_settings.SettingsError as error:
+        # A value that should be JSON. It is not shown: it may be a secret.
+        field = re.search(r'field "(\w+)"', str(error))
+        variable = _variable(prefix, (field[1],) if field else ())
+        why = f"Input should be JSON: {error.__cause__ or 'it cannot be read'}"
+        raise SettingsError(f"the environment cannot be used: {variable}: {why}") from None
 
 
 def _variable(prefix: str, location: tuple[int | str, ...]) -> str:
     name = str(location[0]) if location else "*"
+    # Of a value that is JSON: the place in it.
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location[1:])
     # A variable with a name of its own, such as OPENAI_API_KEY, has no prefix.
-    return name if name.isupper() else prefix + name.upper()
+    return (name if name.isupper() else prefix + name.upper()) + place
 
 
 def settings_config(prefix: str) -> SettingsConfigDict:
