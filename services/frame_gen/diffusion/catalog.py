@@ -53,7 +53,7 @@ class Working:
 UNET_SD = Working(denoise=8_335)
 UNET_SDXL = Working(denoise=5_050)
 TRANSFORMER = Working(denoise=8_000)
-"""An allowance: transformers differ, and what was measured replaces it."""
+"""An allowance: transformers differ."""
 
 
 @dataclass(frozen=True)
