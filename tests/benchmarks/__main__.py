@@ -26,7 +26,7 @@ from compositor.encoder import cpu_count
 from rpckit.video import PRESETS, Quality
 from tests.benchmarks import ffmpeg, ours
 from tests.benchmarks.job import SCENES, Job, prepared
-from tests.benchmarks.measure import Run, command, disturbed
+from tests.benchmarks.measure import Run, command, undisturbed
 from tests.benchmarks.outcome import outcome, same_settings
 from tests.benchmarks.table import Row, table
 from tests.support import natural
@@ -65,13 +65,15 @@ def composing(running: ours.Stack, job: Job) -> Iterator[Contender]:
     yield from peers(job)
 
 
-def measured(job: Job, contenders: list[Contender], runs: int, server: psutil.Process) -> list[Row]:
+def measured(
+    job: Job, contenders: list[Contender], asked: argparse.Namespace, server: psutil.Process
+) -> list[Row]:
     """All contenders at one job, turn by turn."""
     preset = job.quality.name.lower()
     rows = [Row(preset, job.name, key, title, job.frame_count) for key, title, _ in contenders]
-    for number in range(runs):
+    for number in range(asked.runs):
         for row, (key, _, once) in zip(rows, contenders, strict=True):
-            row.runs.append(disturbed(once, server))
+            row.runs.append(undisturbed(once, server, asked.quiet))
             tell(f"{preset}, {job.name}, run {number + 1}: {key} {row.runs[-1].wall:.2f} s")
         if number == 0:  # each run writes the same, and a bad job is better known at once
             for row in rows:
@@ -100,6 +102,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--presets", default="draft,high,premium", help="default: %(default)s")
     parser.add_argument("--runs", type=int, default=3, help="median of so many; default 3")
     parser.add_argument("--stills", default="placeholders,natural", help="default: %(default)s")
+    parser.add_argument(
+        "--quiet",
+        type=float,
+        default=float("inf"),
+        metavar="CORES",
+        help="repeat a run, up to 5 times, while others keep more cores than this busy",
+    )
     parser.add_argument("--json", type=Path, help="write every run to this file too")
     return parser.parse_args()
 
@@ -114,7 +123,7 @@ def main() -> None:
         with ours.stack(root / "stack.log") as running:
             for quality in (Quality[name.upper()] for name in asked.presets.split(",")):
                 for stills in asked.stills.split(","):
-                    rows += of(running, quality, stills, root, asked.runs)
+                    rows += of(running, quality, stills, root, asked)
     print(table(rows))
     others = [run.others for row in rows for run in row.runs]
     print(
@@ -125,17 +134,19 @@ def main() -> None:
         asked.json.write_text(json.dumps(found, indent=1))
 
 
-def of(running: ours.Stack, quality: Quality, stills: str, root: Path, runs: int) -> list[Row]:
+def of(
+    running: ours.Stack, quality: Quality, stills: str, root: Path, asked: argparse.Namespace
+) -> list[Row]:
     """The rows of one preset and one kind of stills."""
     folder = root / f"{quality.name}-{stills}"
     if stills == "placeholders":
         job = prepared(stills, quality, ours.placeholders(running, quality), folder)
         ours.warm_up(running, job)
-        return measured(job, list(whole(running, job)), runs, running.process)
+        return measured(job, list(whole(running, job)), asked, running.process)
     preset = PRESETS[quality]
     pictures = [natural.still(index, preset.width, preset.height) for index in range(SCENES)]
     job = prepared(stills, quality, pictures, folder)
-    return measured(job, list(composing(running, job)), runs, running.process)
+    return measured(job, list(composing(running, job)), asked, running.process)
 
 
 if __name__ == "__main__":
