@@ -23,7 +23,7 @@ from gator_client.cli.connection import (
 )
 from gator_client.cli.failure import failing
 from gator_client.cli.running import run
-from gator_client.cli.wording import say, seconds, size
+from gator_client.cli.wording import for_command, say, seconds, size
 
 _NO_MODEL = "No image generation models available: "
 """How services begin to say why, for those who do not read that it is not available."""
@@ -101,7 +101,8 @@ def _backend(item: BackendCapability) -> Text:
 
     state = ("ready", "green") if item.available else ("not available", "yellow")
     models = f" ({', '.join(item.models)})" if item.models else ""
-    why = f": {item.message.removeprefix(_NO_MODEL)}" if item.message else ""
+    message = for_command(item.message.removeprefix(_NO_MODEL))
+    why = f": {message}" if message else ""
     return Text.assemble(f"  {item.backend.value:<13}", state, models, why)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gator_client.cli.running import InterruptionError
-from gator_client.cli.wording import say
+from gator_client.cli.wording import for_command, say
 from gator_client.errors import FieldViolation, InvalidRequestError, RenderError, StoryboardError
 
 
@@ -58,19 +59,30 @@ def _fail(error: RenderError, status: int, *, as_json: bool) -> NoReturn:
     if error.reason == "CANCELLED":
         say(console, Text(error.message))
         raise typer.Exit(status) from None
-    message = error.message
-    if error.reason == "INVALID_STORYBOARD":
-        message = "the storyboard cannot be used:\n" + textwrap.indent(message, "  ")
-    elif len(error.violations) > 1:
-        lines = "\n".join(f"  {v.field}: {v.description}" for v in error.violations)
-        left_out = int(error.metadata.get("violations_left_out", 0))
-        message = f"{len(error.violations) + left_out} values cannot be used:\n{lines}"
-        if left_out:
-            message += f"\n  and {left_out} more"
-    say(console, Text.assemble(("Error: ", "bold red"), message))
-    if error.advice:
+    say(console, Text.assemble(("Error: ", "bold red"), for_command(_message(error))))
+    if error.advice and not _attempts(error):  # each attempt says what to do about it
         say(console, Text.assemble(("What to do: ", "bold"), error.advice))
     raise typer.Exit(status) from None
+
+
+def _message(error: RenderError) -> str:
+    """What happened, one line for each thing."""
+    message = error.message
+    if error.reason == "INVALID_STORYBOARD":
+        return "the storyboard cannot be used:\n" + textwrap.indent(message, "  ")
+    if len(error.violations) > 1:
+        lines = "\n".join(f"  {v.field}: {v.description}" for v in error.violations)
+        left_out = int(error.metadata.get("violations_left_out", 0))
+        more = f"\n  and {left_out} more" if left_out else ""
+        return f"{len(error.violations) + left_out} values cannot be used:\n{lines}{more}"
+    for name in _attempts(error):
+        message = re.sub(rf"[.;] {re.escape(name)}: ", f"\n  {name.lower()}: ", message, count=1)
+    return message
+
+
+def _attempts(error: RenderError) -> list[str]:
+    """The backends that were tried for a frame and failed."""
+    return [name for name in error.metadata.get("backends", "").split(",") if name]
 
 
 def _document(error: RenderError) -> dict[str, object]:

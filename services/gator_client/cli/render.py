@@ -239,7 +239,7 @@ class Job:
             place = "standard output" if self.path == STDOUT else str(self.path)
             print_summary(console, result, self._prompts, place, elapsed)
             if previews:
-                print_previews(console, previews)
+                print_previews(console, previews, result)
         print_warnings(errors, result.warnings)
 
     @property

@@ -12,10 +12,24 @@ from rich.table import Table
 from rich.text import Text
 
 from gator_client.cli.previews import PreviewFolder
-from gator_client.cli.wording import made_by, model_settings, say, scene_numbers, seconds, size
+from gator_client.cli.wording import (
+    for_command,
+    made_by,
+    model_settings,
+    say,
+    scene_numbers,
+    seconds,
+    size,
+)
 from gator_client.result import PassedOver, RenderResult, RenderWarning
+from gator_client.video import Backend
 
 _MAX_ROWS = 40
+_NO_PREVIEW = {
+    Backend.DIFFUSERS: "a model sends one every few steps",
+    Backend.OPENAI: "OpenAI sends them where the service's GATOR_OPENAI_PARTIAL_IMAGES asks",
+    Backend.PLACEHOLDER: "placeholders have none",
+}
 
 
 def document(result: RenderResult, path: Path, elapsed: float, previews: Sequence[Path]) -> str:
@@ -55,12 +69,16 @@ def print_summary(
         say(console, Text.assemble(("Model: ", "bold"), model, where))
     for skipped, indices in _passed_over(result).items():
         note = f"{skipped.backend.value} passed over for {scene_numbers(indices)}: "
-        say(console, Text.assemble(("Note: ", "bold cyan"), note, skipped.message))
+        say(console, Text.assemble(("Note: ", "bold cyan"), note, for_command(skipped.message)))
 
 
-def print_previews(console: Console, previews: PreviewFolder) -> None:
-    """Says how many previews there are, and where."""
-    said = str(previews) if previews.written else "no preview came; only image models send them"
+def print_previews(console: Console, previews: PreviewFolder, result: RenderResult) -> None:
+    """Says how many previews there are and where, or why there are none."""
+    said = str(previews)
+    if not previews.written:
+        makers = {scene.provenance.backend for scene in result.scenes}
+        why = [text for backend, text in _NO_PREVIEW.items() if backend in makers]
+        said = "; ".join(["no preview came", *why])
     say(console, Text.assemble(("Note: ", "bold cyan"), said))
 
 

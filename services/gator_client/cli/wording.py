@@ -14,6 +14,11 @@ def say(console: Console, text: Text) -> None:
     console.print(text, soft_wrap=not console.is_terminal)
 
 
+def for_command(message: str) -> str:
+    """A service's message with the option of the command in place of the request's field."""
+    return message.replace("with use_ai_generation = false", "with --placeholder")
+
+
 def seconds(value: float) -> str:
     """A time for people: "0.4 s", "1 min 5 s", "2 h"."""
     if value < 59.95:

@@ -11,3 +11,12 @@ def gateway():
         portal.wrap_async_context_manager(scripted_gateway()) as servicer,
     ):
         yield servicer
+
+
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    """The current folder, with nothing in it and no server in the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GATOR_SERVER", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path

@@ -12,6 +12,7 @@ import termios
 from pathlib import Path
 
 import pytest
+from command import gator, listing
 from scripted_gateway import (
     NO_MODEL,
     VIDEO,
@@ -20,28 +21,12 @@ from scripted_gateway import (
     result,
     video,
 )
-from typer.testing import CliRunner
 
 from gator.type.v1 import frame_pb2, video_pb2
-from gator_client.cli.app import app
 from gator_client.cli.destination import default_path
 from gator_client.cli.wording import scene_numbers, seconds, size
-from rpckit.errors import FieldViolation, GatorError, Reason, invalid
 
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GATOR_SERVER", raising=False)
-    monkeypatch.setenv("COLUMNS", "100")
-
-
-def gator(*args, stdin=None):
-    return CliRunner().invoke(app, [str(arg) for arg in args], input=stdin)
-
-
-def listing():
-    return sorted(path.name for path in Path.cwd().iterdir())
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def test_renders_to_a_file_and_says_what_was_made(gateway):
@@ -226,56 +211,6 @@ def test_a_bad_storyboard_is_told_by_line():
     assert said["violations"][0]["field"] == "scenes[0].duraton"
 
 
-async def bad_request(request):
-    raise invalid(
-        FieldViolation("scenes[0].prompt", "is blank; write what it shows"),
-        FieldViolation("scenes[1].prompt", "is too long"),
-    )
-    yield
-
-
-def test_a_refused_request(gateway):
-    gateway.script = bad_request
-    args = ("render", " ", "b", "--server", gateway.address, "-o", "f.mp4")
-    done = gator(*args)
-    assert done.exit_code == 2
-    assert "2 values cannot be used" in done.stderr
-    assert "scenes[0].prompt: is blank; write what it shows" in done.stderr
-    said = json.loads(gator(*args, "--json").stdout)["error"]
-    assert said["reason"] == "INVALID_ARGUMENT"
-    assert [v["field"] for v in said["violations"]] == ["scenes[0].prompt", "scenes[1].prompt"]
-    assert listing() == []
-
-
-async def break_off(request):
-    yield accepted(request)
-    yield video(VIDEO[:1000])
-    raise GatorError(Reason.STORAGE_FULL, "the server's disk is full")
-
-
-def test_a_render_that_fails_leaves_no_file(gateway):
-    gateway.script = break_off
-    done = gator("render", "a", "--server", gateway.address, "-o", "f.mp4")
-    assert done.exit_code == 1
-    assert "Error: the server's disk is full" in done.stderr
-    assert "What to do: " in done.stderr
-    assert listing() == []
-
-
-def test_no_server_says_how_to_start_one():
-    done = gator("render", "a", "--server", "127.0.0.1:1", "-o", "f.mp4")
-    assert done.exit_code == 1
-    assert "no connection to the server at 127.0.0.1:1" in done.stderr
-    assert "gator serve" in done.stderr
-    assert listing() == []
-
-
-def test_a_missing_folder(gateway):
-    done = gator("render", "a", "--server", gateway.address, "-o", "none/f.mp4")
-    assert done.exit_code == 1
-    assert f"there is no folder {Path.cwd() / 'none'}" in done.stderr
-
-
 def test_capabilities_as_tables(gateway):
     done = gator("capabilities", "--server", gateway.address)
     assert done.exit_code == 0, done.output
@@ -294,23 +229,6 @@ def test_capabilities_as_json(gateway):
         "models": [],
         "message": "",
     }
-
-
-@pytest.mark.parametrize(
-    ("variable", "value", "words"),
-    [
-        ("DEVICE", "gpu", "GATOR_FRAME_GEN_DIFFUSERS_DEVICE: Input should be 'auto', 'cuda'"),
-        ("MODELS", "sd9", "there is no model 'sd9' in the catalog; it has sdxl"),
-        ("CATALOG", "[{]", "GATOR_FRAME_GEN_DIFFUSERS_CATALOG: Input should be JSON: Expecting"),
-    ],
-)
-def test_a_setting_that_cannot_be_used_is_named(monkeypatch, variable, value, words):
-    monkeypatch.setenv(f"GATOR_FRAME_GEN_DIFFUSERS_{variable}", value)
-    done = gator("render", "a", "-o", "f.mp4")
-    assert done.exit_code == 1
-    assert done.stderr.startswith("Error: the environment cannot be used: GATOR_FRAME_GEN_DIFF")
-    assert words in done.stderr
-    assert listing() == []
 
 
 def test_version():

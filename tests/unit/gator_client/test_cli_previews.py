@@ -7,17 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import gator
 from scripted_gateway import JPEG, VIDEO, accepted, preview, result, succeed, video
-from typer.testing import CliRunner
 
-from gator_client.cli.app import app
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GATOR_SERVER", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.fixture
@@ -27,7 +20,7 @@ def render(gateway):
 
     def run(*more):
         args = ("render", "a", "b", "c", "--server", gateway.address, "-o", "f.mp4")
-        return CliRunner().invoke(app, [*args, "--preview", "previews", *more])
+        return gator(*args, "--preview", "previews", *more)
 
     return run
 
@@ -92,7 +85,7 @@ def test_a_render_without_previews_says_so_and_leaves_no_folder(render, gateway)
     gateway.script = succeed
     done = render()
     assert done.exit_code == 0, done.output
-    assert "Note: no preview came" in done.stdout
+    assert "Note: no preview came; placeholders have none" in done.stdout
     assert not Path("previews").exists()
     assert json.loads(render("--json", "-f").stdout)["previews"] == []
 
