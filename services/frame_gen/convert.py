@@ -75,8 +75,10 @@ def _violations(message: pb.GenerateFrameRequest) -> Iterator[FieldViolation]:
 def event(value: Queued | Progress | Preview) -> pb.GenerateFrameResponse:
     """The message of an event before the frame."""
     match value:
-        case Queued(position):
-            return pb.GenerateFrameResponse(queued=pb.GenerationQueued(position=position))
+        case Queued(position, time_left):
+            left = None if time_left is None else to_duration(time_left)
+            queued = pb.GenerationQueued(position=position, time_left=left)
+            return pb.GenerateFrameResponse(queued=queued)
         case Progress(step, steps, time_left):
             left = None if time_left is None else to_duration(time_left)
             progress = pb.GenerationProgress(step=step, steps=steps, time_left=left)

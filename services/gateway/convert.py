@@ -110,7 +110,9 @@ def frame_event(message: frame_gen_pb.GenerateFrameResponse, index: int) -> Fram
     """What the frame generation service says of scene `index`."""
     match message.WhichOneof("event"):
         case "queued":
-            return FrameQueued()
+            queued = message.queued
+            left = to_seconds(queued.time_left) if queued.HasField("time_left") else None
+            return FrameQueued(left)
         case "progress":
             progress = message.progress
             left = to_seconds(progress.time_left) if progress.HasField("time_left") else None

@@ -14,7 +14,10 @@ from rpckit.provenance import Provenance
 
 @dataclass(frozen=True)
 class FrameQueued:
-    """From the frame generation service: a frame waits for a device or a quota."""
+    """From the frame generation service: a frame waits for a device, a model or a quota."""
+
+    time_left: Fraction | None = None
+    """Seconds until a model is downloaded."""
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,9 @@ class Pipeline:
     def _relay(self, index: int, event: FrameEvent) -> None:
         key = ("scene", index)
         if isinstance(event, FrameQueued):
-            self._outbox.post(key, SceneProgress(index, SceneState.QUEUED))
+            self._outbox.post(
+                key, SceneProgress(index, SceneState.QUEUED, time_left=event.time_left)
+            )
         elif isinstance(event, FrameProgress):
             state = SceneState.GENERATING
             self._outbox.post(

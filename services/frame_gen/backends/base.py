@@ -54,6 +54,8 @@ class Queued:
 
     position: int
     """Requests before this one."""
+    time_left: Fraction | None = None
+    """Seconds until a model is downloaded; None where there is no estimate."""
 
 
 @dataclass(frozen=True)

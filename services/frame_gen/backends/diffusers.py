@@ -69,7 +69,7 @@ class DiffusersBackend:
         """See `base.Backend`."""
         for _ in range(MAX_MODELS):
             used: ModelInUse | None = None
-            async with aclosing(self._ready(request)) as waiting:
+            async with aclosing(self._ready()) as waiting:
                 async for state in waiting:
                     if isinstance(state, ModelInUse):
                         used = state
@@ -92,9 +92,7 @@ class DiffusersBackend:
                 raise _error(outcome)
         raise _error(None)
 
-    async def _ready(
-        self, request: GenerationRequest
-    ) -> AsyncGenerator[Queued | Progress | ModelInUse, None]:
+    async def _ready(self) -> AsyncGenerator[Queued | ModelInUse, None]:
         """The model to use, after signs of life while it is downloaded and loaded."""
         seconds = 0.0
         while True:
@@ -105,11 +103,9 @@ class DiffusersBackend:
             if used is not None:
                 yield used
                 return
-            if (download := self._host.download) is not None and download.time_left is not None:
-                left = Fraction(download.time_left)
-                yield Progress(0, request.num_inference_steps, left)
-            # Last: what follows is waiting, and does not count as time for the frame.
-            yield Queued(0)
+            download = self._host.download
+            left = download.time_left if download is not None else None
+            yield Queued(0, None if left is None else Fraction(left))
             seconds = HEARTBEAT
 
     def _may_try_again(self, used: ModelInUse, failure: engine.Failure) -> bool:

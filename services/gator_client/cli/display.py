@@ -35,7 +35,6 @@ class RenderDisplay:
         self._heading = Text(f"Starting {place}", style="dim")
         self._scenes: dict[int, SceneProgress] = {}
         self._progress: RenderProgress | None = None
-        self._model_ready = 0.0
         self._began = time.monotonic()
         self._live = Live(
             console=console,
@@ -67,10 +66,6 @@ class RenderDisplay:
             )
         elif isinstance(event, SceneProgress):
             self._scenes[event.index] = event
-            if event.state is SceneState.GENERATING:
-                # Time that is left before the first step is that of a model's download.
-                waits = event.time_left if not event.step else None
-                self._model_ready = time.monotonic() + (waits or 0)
         elif isinstance(event, RenderProgress):
             self._progress = event
 
@@ -103,8 +98,9 @@ class RenderDisplay:
         if scene is None:
             return Text("waiting", style="dim")
         if scene.state is SceneState.QUEUED:
-            wait = self._model_ready - time.monotonic()
-            text = f"waits for the model, {seconds(wait)} left" if wait > 0 else "in the queue"
+            # Only a model's download has a time that is left.
+            left = scene.time_left
+            text = f"waits for the model, {seconds(left)} left" if left else "in the queue"
             return Text(text, style="dim")
         if scene.state is SceneState.FINISHED:
             maker = made_by(scene.provenance) if scene.provenance else "ready"

@@ -54,8 +54,11 @@ def finished(index):
     )
 
 
-def queued(index):
-    return pb.RenderResponse(scene=pb.SceneProgress(index=index, state=pb.SCENE_STATE_QUEUED))
+def queued(index, time_left=None):
+    left = None if time_left is None else Duration(seconds=time_left)
+    return pb.RenderResponse(
+        scene=pb.SceneProgress(index=index, state=pb.SCENE_STATE_QUEUED, time_left=left)
+    )
 
 
 def generating(index, step, steps, time_left=4):

@@ -146,21 +146,27 @@ Global___GenerateFrameResponse: _TypeAlias = GenerateFrameResponse  # noqa: Y015
 
 @_typing.final
 class GenerationQueued(_message.Message):
-    """The request waits for a device or a quota."""
+    """The request waits for a device, a model or a quota."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POSITION_FIELD_NUMBER: _builtins.int
+    TIME_LEFT_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """How many requests are before this one."""
+    @_builtins.property
+    def time_left(self) -> _duration_pb2.Duration:
+        """Estimate of the time until a model is downloaded; unset where there is none."""
+
     def __init__(
         self,
         *,
         position: _builtins.int = ...,
+        time_left: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_left", b"time_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "time_left", b"time_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
