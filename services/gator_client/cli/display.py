@@ -99,8 +99,8 @@ class RenderDisplay:
             return Text("waiting", style="dim")
         if scene.state is SceneState.QUEUED:
             # Only a model's download has a time that is left.
-            left = scene.time_left
-            text = f"waits for the model, {seconds(left)} left" if left else "in the queue"
+            download = scene.time_left
+            text = f"waits for the model, {seconds(download)} left" if download else "in the queue"
             return Text(text, style="dim")
         if scene.state is SceneState.FINISHED:
             maker = made_by(scene.provenance) if scene.provenance else "ready"
