@@ -145,7 +145,7 @@ def put_in_use(choice: Choice, device: Device, settings: DiffusersSettings) -> M
         engine = (
             _step_engine(model, choice, device, settings)
             if steps
-            else _pipeline_engine(model, choice)
+            else _pipeline_engine(model, choice, settings)
         )
     if engine is None:
         model = None
@@ -191,7 +191,9 @@ def _step_engine(
     return engine
 
 
-def _pipeline_engine(model: Any, choice: Choice) -> ImageEngine:
+def _pipeline_engine(model: Any, choice: Choice, settings: DiffusersSettings) -> ImageEngine:
     from frame_gen.diffusion.whole_pipeline import WholePipelineEngine  # noqa: PLC0415 - as torch
 
-    return WholePipelineEngine(model.device, choice.entry.max_batch)
+    return WholePipelineEngine(
+        model.device, choice.entry.max_batch, preview_every=settings.preview_every
+    )
