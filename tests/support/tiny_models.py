@@ -32,7 +32,7 @@ def sd15_pipeline(seed: int = 0) -> StableDiffusionPipeline:
     tokenizer = clip_tokenizer()
     pipeline = StableDiffusionPipeline(
         vae=tiny_vae(),
-        text_encoder=CLIPTextModel(_text_config(tokenizer)).eval(),
+        text_encoder=CLIPTextModel(clip_text_config(tokenizer)).eval(),
         tokenizer=tokenizer,
         unet=UNet2DConditionModel(
             block_out_channels=(32, 64),
@@ -62,9 +62,9 @@ def sdxl_pipeline(seed: int = 0) -> StableDiffusionXLPipeline:
     tokenizer = clip_tokenizer()
     pipeline = StableDiffusionXLPipeline(
         vae=tiny_vae(),
-        text_encoder=CLIPTextModel(_text_config(tokenizer)).eval(),
+        text_encoder=CLIPTextModel(clip_text_config(tokenizer)).eval(),
         tokenizer=tokenizer,
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer)).eval(),
+        text_encoder_2=CLIPTextModelWithProjection(clip_text_config(tokenizer)).eval(),
         tokenizer_2=clip_tokenizer(),
         unet=UNet2DConditionModel(
             block_out_channels=(32, 64),
@@ -127,7 +127,8 @@ def _strengthen(unet: UNet2DConditionModel) -> None:
                 weight.mul_(6)
 
 
-def _text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+def clip_text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """Of a text encoder with two small layers."""
     size = len(tokenizer)
     return CLIPTextConfig(
         vocab_size=size,

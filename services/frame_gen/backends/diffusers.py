@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from fractions import Fraction
 
 from frame_gen.backends.base import (
@@ -26,6 +27,7 @@ from frame_gen.diffusion.device import Device
 from frame_gen.diffusion.host import ModelHost, NoModel
 from frame_gen.diffusion.in_use import ModelInUse
 from frame_gen.diffusion.settings import DiffusersSettings
+from frame_gen.diffusion.upscaling import NotUpscaled
 from rpckit.errors import Reason
 from rpckit.frame import Frame
 from rpckit.provenance import Backend as Kind
@@ -85,8 +87,12 @@ class DiffusersBackend:
                     else:
                         yield event
             if isinstance(outcome, engine.Image):
+                if used.upscaler is not None:
+                    # One image at a time: this may be waiting, and is no time for the frame.
+                    yield Queued(0)
+                upscaled = await _upscaled(used, request, outcome)
                 used.measure()
-                yield await asyncio.to_thread(_generated, used, request, outcome)
+                yield await asyncio.to_thread(_generated, used, request, outcome, upscaled)
                 return
             if outcome is None or not self._may_try_again(used, outcome):
                 raise _error(outcome)
@@ -149,16 +155,45 @@ def _job(used: ModelInUse, request: GenerationRequest) -> engine.Job:
     )
 
 
-def _generated(used: ModelInUse, request: GenerationRequest, image: engine.Image) -> Generated:
+@dataclass(frozen=True)
+class _Upscaled:
+    """What an upscaler made of an image."""
+
+    picture: engine.Picture
+    upscaler: str = ""
+    """For provenance; empty where there is none, or it failed."""
+    warnings: tuple[FrameWarning, ...] = ()
+
+
+async def _upscaled(used: ModelInUse, request: GenerationRequest, image: engine.Image) -> _Upscaled:
+    """The image, enlarged if an upscaler is configured; as it was made if that fails."""
+    upscaler = used.upscaler
+    if upscaler is None:
+        return _Upscaled(image.picture)
+    with used.taken():
+        try:
+            picture = await upscaler.upscale(
+                image.picture, prompt=request.prompt, seed=request.seed, deadline=request.deadline
+            )
+        except NotUpscaled as error:
+            reason = f"the image was not enlarged: {error}"
+            warning = FrameWarning("upscaler", upscaler.entry.name, "", reason)
+            return _Upscaled(image.picture, warnings=(warning,))
+    return _Upscaled(picture, upscaler.name)
+
+
+def _generated(
+    used: ModelInUse, request: GenerationRequest, image: engine.Image, upscaled: _Upscaled
+) -> Generated:
     entry = used.entry
     steps, guidance = entry.settings_for(request.num_inference_steps, request.guidance_scale)
-    height, width = image.picture.shape[:2]
+    height, width = upscaled.picture.shape[:2]
     return Generated(
-        Frame.of(width, height, image.picture.tobytes()),
-        model=used.name,
+        Frame.of(width, height, upscaled.picture.tobytes()),
+        model=" + ".join(name for name in (used.name, upscaled.upscaler) if name),
         num_inference_steps=steps,
         guidance_scale=guidance,
-        warnings=(*_replaced(entry, request), *_unread(image)),
+        warnings=(*_replaced(entry, request), *_unread(image), *upscaled.warnings),
     )
 
 

@@ -23,6 +23,8 @@ class Engine(StrEnum):
     """Step by step over its UNet, many images at once (Stable Diffusion 1.x, SDXL)."""
     PIPELINE = "pipeline"
     """As a whole diffusers pipeline, images with equal settings at once."""
+    UPSCALER = "upscaler"
+    """Not by itself: as a whole diffusers pipeline that enlarges the pictures of other models."""
 
 
 class Dtype(StrEnum):
@@ -62,10 +64,10 @@ class ModelEntry:
 
     name: str
     """Short and unique, such as "sdxl"."""
-    width: int
-    """Of a generated image, pixels, a constant for 16:9."""
-    height: int
-    """Of a generated image, pixels."""
+    width: int = 0
+    """Of a generated image, pixels, a constant for 16:9; not set for an upscaler."""
+    height: int = 0
+    """Of a generated image, pixels; not set for an upscaler."""
     repository: str = ""
     """On the Hugging Face hub, such as "stabilityai/stable-diffusion-xl-base-1.0"."""
     folder: Path | None = None
@@ -91,6 +93,8 @@ class ModelEntry:
     """The only guidance scale that a distilled model takes; None: the one asked for."""
     max_batch: int = 4
     """Images in one call of a whole pipeline."""
+    scale: int = 2
+    """Times that an upscaler enlarges width and height; only its memory is judged by this."""
     preview_decoder: str = ""
     """Folder of a diffusers AutoencoderTiny for previews; empty makes them by linear factors."""
     licence: str = "not known: read the model's card"
@@ -101,6 +105,10 @@ class ModelEntry:
             raise ValueError("a model needs a name")
         if not self.repository and self.folder is None:
             raise ValueError(f"model {self.name}: set repository or folder")
+        if self.engine is Engine.UPSCALER:
+            if self.scale < 1:
+                raise ValueError(f"upscaler {self.name}: scale is {self.scale}; must be at least 1")
+            return
         for side in ("width", "height"):
             value = getattr(self, side)
             if value <= 0 or value % self.multiple:
@@ -187,6 +195,30 @@ FLUX1_SCHNELL = ModelEntry(
 BUILT_IN = (SDXL, SD15, PIXART_SIGMA, Z_IMAGE_TURBO, FLUX1_SCHNELL)
 """What the catalog holds without settings."""
 
+SD_X2 = ModelEntry(
+    name="sd-x2",
+    repository="stabilityai/sd-x2-latent-upscaler",
+    engine=Engine.UPSCALER,
+    scale=2,
+    guidance=0.0,
+    licence="CreativeML Open RAIL++-M: commercial use with restrictions on what is made",
+)
+
+SD_X4 = ModelEntry(
+    name="sd-x4",
+    repository="stabilityai/stable-diffusion-x4-upscaler",
+    variant="fp16",
+    engine=Engine.UPSCALER,
+    scale=4,
+    # Its VAE has 4 pixels a latent, not 8: four times the latents.
+    working=Working(denoise=4 * TRANSFORMER.denoise),
+    guidance=9.0,
+    licence="CreativeML Open RAIL++-M: commercial use with restrictions on what is made",
+)
+
+UPSCALERS = (SD_X2, SD_X4)
+"""What the catalog holds beside the models."""
+
 
 class UnknownModel(ValueError):  # noqa: N818 - a name that settings hold, said to people
     """The settings name a model that the catalog does not have."""
@@ -197,12 +229,12 @@ class Catalog:
 
     def __init__(self, added: Iterable[ModelEntry] = ()) -> None:
         """The built-in models and `added`, which replace built-in ones of the same name."""
-        self._entries = {entry.name: entry for entry in (*BUILT_IN, *added)}
+        self._entries = {entry.name: entry for entry in (*BUILT_IN, *UPSCALERS, *added)}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name, the built-in ones first."""
-        return tuple(self._entries)
+        """Every model's name, the built-in ones first."""
+        return self._names(upscalers=False)
 
     def entries(self, names: Iterable[str]) -> tuple[ModelEntry, ...]:
         """The models of these names, in this order.
@@ -212,8 +244,24 @@ class Catalog:
         """
         found: list[ModelEntry] = []
         for name in names:
-            if name not in self._entries:
+            if name not in self.names:
                 known = ", ".join(self.names)
                 raise UnknownModel(f"there is no model {name!r} in the catalog; it has {known}")
             found.append(self._entries[name])
         return tuple(found)
+
+    def upscaler(self, name: str) -> ModelEntry:
+        """The upscaler of this name.
+
+        Raises:
+            UnknownModel: there is none of that name.
+        """
+        names = self._names(upscalers=True)
+        if name not in names:
+            known = ", ".join(names)
+            raise UnknownModel(f"there is no upscaler {name!r} in the catalog; it has {known}")
+        return self._entries[name]
+
+    def _names(self, *, upscalers: bool) -> tuple[str, ...]:
+        entries = self._entries.values()
+        return tuple(e.name for e in entries if (e.engine is Engine.UPSCALER) is upscalers)

@@ -72,6 +72,17 @@ class Chooser:
         if entry.weights:
             # Before gigabytes are downloaded in vain.
             self._fit(entry, None, dtype, device)
+        located, weights = self.find(entry)
+        footprint, tight, offload = self._fit(entry, weights, dtype, device)
+        return Choice(entry, located, dtype, footprint, tight=tight, offload=offload)
+
+    def find(self, entry: ModelEntry) -> tuple[Located, Weights]:
+        """A model's files on this machine, downloaded if that is allowed, and their weights.
+
+        Raises:
+            Unfit: there are none that can be used.
+            DownloadStopped: the download was stopped.
+        """
         located = self._files(entry)
         try:
             weights = weights_of(
@@ -79,8 +90,7 @@ class Chooser:
             )
         except BadWeights as error:
             raise Unfit(str(error)) from error
-        footprint, tight, offload = self._fit(entry, weights, dtype, device)
-        return Choice(entry, located, dtype, footprint, tight=tight, offload=offload)
+        return located, weights
 
     def _files(self, entry: ModelEntry) -> Located:
         located = locate(entry, self._settings.folder)

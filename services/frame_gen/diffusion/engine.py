@@ -90,7 +90,7 @@ class StepEngine:
         self._buckets = settings.buckets()
         self._residence = Residence(device, self.ladder)
         self._recovery = Recovery(device, self.ladder, clock)
-        gate = gate or OpenGate()
+        self._gate = gate = gate or OpenGate()
         self._preparer = Preparer(
             residence=self._residence,
             recovery=self._recovery,
@@ -326,20 +326,28 @@ class StepEngine:
             self._residence.host(model)
 
     def _warm_up(self, model: LoadedModel, sizes: Sequence[tuple[int, int]]) -> None:
-        """Until memory runs out: what is larger than that will not be tried at first."""
+        """Until memory runs out: what is larger than that will not be tried at first.
+
+        If the UNet is compiled it never will: no code for it was made.
+        """
         if not sizes:
             return
-        rows = 1
+        rows, warmed = 1, self._buckets.largest
         with torch.inference_mode(), Attempt() as attempt:
             self._preparer.warm_up(model)
             for size in sizes:
+                warmed = 1
                 for rows in self._buckets:
+                    self._gate.enter(Phase.DENOISE, rows=rows, pixels=size[0] * size[1])
                     with self._residence.using(model, Part.UNET):
                         call_unet(model, size, rows)
+                    warmed = rows
                 self._decoder.warm_up(model, partial(call_vae, model, size))
         if attempt.fault is Fault.OTHER:
             raise RuntimeError("the model fails at every call; the log has the details")
         if attempt.fault is not None:
+            if self.settings.compile_backend is not None:
+                self.ladder.cap_rows(warmed)
             self._recovery.can_go_on(attempt.fault, Phase.DENOISE, rows=rows)
 
     def _release(self, model: LoadedModel) -> None:

@@ -29,6 +29,7 @@ from frame_gen.diffusion.device import (
 from frame_gen.diffusion.download import Downloader, DownloadProgress, DownloadStopped
 from frame_gen.diffusion.in_use import ModelInUse, put_in_use
 from frame_gen.diffusion.settings import DiffusersSettings
+from frame_gen.diffusion.upscaling import NoUpscaler, Plan, plan, start
 from rpckit.telemetry import logger
 
 log = logger(__name__)
@@ -205,7 +206,7 @@ class ModelHost:
             used, self._in_use = self._in_use, None
             loader = self._loader
         if used is not None:
-            await asyncio.to_thread(used.engine.close)
+            await asyncio.to_thread(used.close)
         if loader is not None:
             await asyncio.to_thread(loader.join, _CLOSE_SECONDS)
 
@@ -251,7 +252,7 @@ class ModelHost:
                 self._failed_until = time.monotonic() + self._settings.retry_after
                 log.warning("no model can be used", why=why)
         if used is not None:
-            used.engine.close()
+            used.close()
 
     def _try(self, entry: ModelEntry, chooser: Chooser, why: list[str]) -> ModelInUse | None:
         if self._closed:
@@ -259,11 +260,16 @@ class ModelHost:
         device = find_device(self._settings.device)
         try:
             choice = chooser.examine(entry, device)
-            return put_in_use(choice, device, self._settings)
+            planned: Plan | NoUpscaler | None = None
+            if (upscaler := self._settings.upscaler_entry()) is not None:
+                choice, planned = plan(upscaler, choice, chooser, device)
+            used = put_in_use(choice, device, self._settings)
         except Unfit as error:
             log.info("model passed over", model=entry.name, why=str(error))
             why.append(f"{entry.name}: {error}")
             return None
+        used.upscaler = None if planned is None else start(planned, device)
+        return used
 
 
 async def _wait(future: Future[None], seconds: float) -> None:

@@ -14,6 +14,7 @@ from frame_gen.diffusion.choosing import Choice, Unfit, gib
 from frame_gen.diffusion.device import Device, peak_memory
 from frame_gen.diffusion.job import Handle, Job, Listener
 from frame_gen.diffusion.settings import DiffusersSettings
+from frame_gen.diffusion.upscaling import NoUpscaler, Upscaler
 from rpckit.telemetry import logger
 
 log = logger(__name__)
@@ -41,6 +42,8 @@ class ModelInUse:
     device: Device
     model: Any
     engine: ImageEngine
+    upscaler: Upscaler | NoUpscaler | None = None
+    """Enlarges what the model makes; None if none is configured."""
     measured_peak: int | None = None
     """Bytes of tensors on the device at their most since it was loaded; None if not counted."""
     idle: threading.Event = field(default_factory=threading.Event)
@@ -79,12 +82,18 @@ class ModelInUse:
         from frame_gen.diffusion.memory import release_unused  # noqa: PLC0415 - as torch
 
         self.idle.wait(seconds)
-        self.engine.close()
+        self.close()
         # Others may hold on to this object for as long as they like.
-        self.engine, self.model = _Retired(), None
+        self.engine, self.model, self.upscaler = _Retired(), None, None
         # The engine's parts know each other: without a collection the weights would stay
         # on the device, and the next model would find no room there.
         release_unused(torch.device(self.device.torch_name))
+
+    def close(self) -> None:
+        """Fails what is not finished and ends the threads."""
+        self.engine.close()
+        if self.upscaler is not None:
+            self.upscaler.close()
 
     def measure(self) -> None:
         """Compares the memory that was used with what was predicted."""
@@ -93,6 +102,8 @@ class ModelInUse:
             return
         self.measured_peak = peak
         predicted = self.choice.footprint.peak
+        if isinstance(self.upscaler, Upscaler):
+            predicted += self.upscaler.needed
         log.info(
             "memory",
             model=self.entry.name,
@@ -145,7 +156,7 @@ def put_in_use(choice: Choice, device: Device, settings: DiffusersSettings) -> M
         engine = (
             _step_engine(model, choice, device, settings)
             if steps
-            else _pipeline_engine(model, choice)
+            else _pipeline_engine(model, choice, settings)
         )
     if engine is None:
         model = None
@@ -191,7 +202,9 @@ def _step_engine(
     return engine
 
 
-def _pipeline_engine(model: Any, choice: Choice) -> ImageEngine:
+def _pipeline_engine(model: Any, choice: Choice, settings: DiffusersSettings) -> ImageEngine:
     from frame_gen.diffusion.whole_pipeline import WholePipelineEngine  # noqa: PLC0415 - as torch
 
-    return WholePipelineEngine(model.device, choice.entry.max_batch)
+    return WholePipelineEngine(
+        model.device, choice.entry.max_batch, preview_every=settings.preview_every
+    )

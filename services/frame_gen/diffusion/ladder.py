@@ -63,6 +63,12 @@ class Ladder:
         """Whether a rung is taken."""
         return rung in self._taken
 
+    def cap_rows(self, rows: int) -> None:
+        """Limits the rows for good: relaxing does not go beyond."""
+        with self._lock:
+            self._max_rows = min(self._max_rows, rows)
+            self._rows = min(self._rows, self._max_rows)
+
     def descend(self, phase: Phase, *, rows: int, now: float) -> Rung | None:
         """Takes the next rung because memory ran out in a call with `rows` rows.
 

@@ -11,6 +11,13 @@ import numpy as np
 import torch
 
 from frame_gen.diffusion.job import Job, Picture, Truncated
+from frame_gen.diffusion.previews import draw, factors_for
+
+StepDone = Callable[[int, torch.Tensor], None]
+"""Hears how many steps are done, and the latents of all images as they stand."""
+
+_UNPACKING = ["latents", "height", "width", "vae_scale_factor"]
+"""Parameters of `_unpack_latents` where a pipeline packs as Flux does; others differ."""
 
 
 @dataclass(eq=False)
@@ -31,18 +38,25 @@ class LoadedPipeline:
     """Width and height of an image must be multiples of this."""
     offloaded: bool = False
     """Whether only the module that works is on the device."""
+    preview_decoder: Any = None
+    """diffusers' AutoencoderTiny for previews; None makes them by linear factors, if known."""
 
     def __post_init__(self) -> None:
         self.pipeline.set_progress_bar_config(disable=True)
         self._parameters = inspect.signature(self.pipeline.__call__).parameters
+        self._factors = factors_for(getattr(self.pipeline, "vae", None))
+        unpack = getattr(self.pipeline, "_unpack_latents", None)
+        self._unpacks = unpack is not None and (
+            list(inspect.signature(unpack).parameters) == _UNPACKING
+        )
 
     @property
     def scheduler_name(self) -> str:
         """For provenance."""
         return type(self.pipeline.scheduler).__name__
 
-    def images(self, jobs: Sequence[Job], step_done: Callable[[int], None]) -> list[Picture]:
-        """The images of jobs with equal settings; `step_done` hears how many steps are done.
+    def images(self, jobs: Sequence[Job], step_done: StepDone) -> list[Picture]:
+        """The images of jobs with equal settings; `step_done` is called after each step.
 
         What `step_done` raises ends the call.
         """
@@ -72,14 +86,35 @@ class LoadedPipeline:
             raise OverflowError("the picture is not finite; the model's dtype may be too narrow")
         return [np.rint(image.clip(0, 1) * 255).astype(np.uint8) for image in images]
 
-    def _callback(self, step_done: Callable[[int], None]) -> dict[str, Any]:
+    def _callback(self, step_done: StepDone) -> dict[str, Any]:
         def at_step_end(_pipeline: Any, index: int, _time: Any, values: Any) -> Any:
-            step_done(index + 1)
+            step_done(index + 1, values["latents"])
             return values
+
+        def at_step(index: int, _time: Any, latents: torch.Tensor) -> None:
+            step_done(index + 1, latents)
 
         if "callback_on_step_end" in self._parameters:
             return {"callback_on_step_end": at_step_end}
-        return {"callback": lambda index, *_: step_done(index + 1), "callback_steps": 1}
+        return {"callback": at_step, "callback_steps": 1}
+
+    @property
+    def has_previews(self) -> bool:
+        """Whether its latents can be drawn."""
+        return self.preview_decoder is not None or self._factors is not None
+
+    def preview(self, latents: torch.Tensor, place: int, job: Job) -> Picture | None:
+        """A picture of the image at a place in the latents of a call; None if they are strange.
+
+        Latents that are packed, as those of Flux, are of shape (images, patches, values).
+        """
+        if latents.ndim == 3 and self._unpacks:
+            scale = self.pipeline.vae_scale_factor
+            unpack = self.pipeline._unpack_latents  # noqa: SLF001 - its own layout
+            latents = unpack(latents, job.height, job.width, scale)
+        if latents.ndim != 4:
+            return None
+        return draw(latents[place : place + 1], self.preview_decoder, self._factors)
 
     def truncated(self, field: str, text: str) -> Truncated | None:
         """The end of a text that the longest of the text encoders does not see, if any."""

@@ -122,6 +122,7 @@ def _whole(
         height=entry.height,
         size_multiple=entry.multiple,
         offloaded=offload,
+        preview_decoder=_preview_decoder(entry, device, pipeline.dtype),
     )
 
 

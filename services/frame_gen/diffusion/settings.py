@@ -29,6 +29,8 @@ class DiffusersSettings(BaseSettings):
     fits into memory is used."""
     catalog: tuple[ModelEntry, ...] = ()
     """Entries beside the built-in ones, as JSON; one of the same name replaces a built-in one."""
+    upscaler: str = ""
+    """Name of an upscaler of the catalog, which enlarges every image; empty: none."""
     folder: Path | None = None
     """A folder with folders of models, each named as its entry: looked into before the hub's
     cache."""
@@ -61,8 +63,13 @@ class DiffusersSettings(BaseSettings):
     @model_validator(mode="after")
     def _models_are_known(self) -> DiffusersSettings:
         self.entries()
+        self.upscaler_entry()
         return self
 
     def entries(self) -> tuple[ModelEntry, ...]:
         """The models to choose from, best first."""
         return Catalog(self.catalog).entries(self.models)
+
+    def upscaler_entry(self) -> ModelEntry | None:
+        """The upscaler, if one is configured."""
+        return Catalog(self.catalog).upscaler(self.upscaler) if self.upscaler else None

@@ -25,6 +25,7 @@ from frame_gen.diffusion.job import (
     Job,
     Listener,
     Picture,
+    Preview,
     Progress,
     Truncated,
 )
@@ -37,6 +38,7 @@ from frame_gen.diffusion.memory import (
     Phase,
     release_unused,
 )
+from frame_gen.diffusion.previews import to_jpeg
 from rpckit.telemetry import logger
 
 log = logger(__name__)
@@ -77,6 +79,13 @@ class _Order:
             left = (now - self.started) / step * (self.job.steps - step)
         self.tell(self._listener.progress, Progress(step, self.job.steps, left))
 
+    def wants_preview(self) -> bool:
+        """Whether its listener would take a preview now."""
+        return not self.ended and bool(self.tell(self._listener.wants_preview))
+
+    def show(self, preview: Preview) -> None:
+        self.tell(self._listener.preview, preview)
+
     def finish(self, picture: Picture, now: float) -> None:
         started = self.submitted if self.started is None else self.started
         image = Image(picture, started - self.submitted, now - started, self.truncated)
@@ -101,12 +110,13 @@ class _Order:
             self.ended = True
         self.tell(method, value)
 
-    def tell(self, method: Callable[..., Any], value: Any) -> None:
+    def tell(self, method: Callable[..., Any], *values: Any) -> Any:
         try:
-            method(value)
+            return method(*values)
         except Exception:
             # A listener's fault must not reach the other jobs.
             log.exception("a listener failed")
+            return None
 
 
 class WholePipelineEngine:
@@ -117,11 +127,16 @@ class WholePipelineEngine:
         device: torch.device | str,
         max_batch: int = 4,
         *,
+        preview_every: int = 5,
         gate: MemoryGate | None = None,
         clock: Callable[[], float] = time.monotonic,
         patience: float = 30.0,
     ) -> None:
-        """At most `max_batch` images in one call; `gate` may refuse memory, for tests."""
+        """At most `max_batch` images in one call, a preview every so many steps (0: none).
+
+        `gate` may refuse memory, for tests.
+        """
+        self._preview_every = preview_every
         self._device = torch.device(device)
         self._gate = gate or OpenGate()
         self._clock = clock
@@ -245,7 +260,7 @@ class WholePipelineEngine:
         pixels = chunk[0].job.width * chunk[0].job.height
         self._gate.enter(Phase.DENOISE, rows=len(chunk), pixels=pixels)
 
-        def step_done(step: int) -> None:
+        def step_done(step: int, latents: torch.Tensor) -> None:
             self._attend()
             self._report_positions()
             if self._closing or all(order.ended for order in chunk):
@@ -253,6 +268,7 @@ class WholePipelineEngine:
             for order in chunk:
                 if not order.ended:
                     order.report(min(step, order.job.steps), self._clock())
+            self._show(chunk, step, latents)
 
         pictures = model.images([order.job for order in chunk], step_done)
         for order, picture in zip(chunk, pictures, strict=True):
@@ -260,6 +276,19 @@ class WholePipelineEngine:
                 order.fail(*_REJECTED)
             elif not order.fail_if_due(self._clock()):
                 order.finish(picture, self._clock())
+
+    def _show(self, chunk: Sequence[_Order], step: int, latents: torch.Tensor) -> None:
+        """Makes previews if it is time; one that fails or is not wanted is left out."""
+        job = chunk[0].job
+        every = self._preview_every
+        if not every or step % every or step >= job.steps or not job.model.has_previews:
+            return
+        for place, order in enumerate(chunk):
+            if order.wants_preview():
+                with Attempt():
+                    picture = job.model.preview(latents, place, job)
+                    if picture is not None:
+                        order.show(Preview(to_jpeg(picture), step))
 
     def _can_go_on(self, fault: Fault, chunk: Sequence[_Order]) -> bool:
         """Whether the call may succeed with less memory, which is arranged for."""

@@ -200,6 +200,44 @@ def test_the_ladder_goes_down_rung_by_rung_and_up_again():
     assert not ladder.strained
 
 
+def test_a_cap_on_rows_stays():
+    ladder = Ladder(16, calm=60.0)
+    ladder.cap_rows(6)
+    assert ladder.row_limit == 6
+    ladder.descend(Phase.DENOISE, rows=8, now=0.0)
+    assert ladder.row_limit == 4
+    assert ladder.relax(60.0) is Rung.FEWER_ROWS
+    assert ladder.row_limit == 6
+    assert not ladder.strained
+    assert ladder.relax(600.0) is None
+    ladder.cap_rows(8)
+    assert ladder.row_limit == 6
+
+
+@pytest.mark.parametrize(("compiler", "most"), [("eager", 2), (None, 4)])
+def test_rows_for_which_nothing_was_compiled_are_not_tried_later(start, sd15, compiler, most):
+    torch._dynamo.reset()
+    tight = threading.Event()
+    tight.set()
+    engine = start(
+        lambda phase, rows, *_: tight.is_set() and phase is Phase.DENOISE and rows > 2,
+        calm=0.0,
+        max_rows=4,
+        row_buckets=(1, 2, 4),
+        compile_backend=compiler,
+    )
+    model = loaded(sd15)
+    engine.host(model, [(64, 64)]).result(100)
+    assert engine._gate.refused == [(Phase.DENOISE, 4)]
+    tight.clear()
+    jobs = [job(model, seed=n, steps=4) for n in range(4)]
+    for recorder in submit_together(engine, jobs):
+        recorder.image()
+    assert engine.ladder.row_limit == most
+    assert not engine.ladder.strained
+    assert engine.recompiles == 0
+
+
 def test_a_rung_that_is_needed_again_is_kept_longer():
     ladder = Ladder(16, calm=60.0)
     ladder.descend(Phase.DECODE, rows=1, now=0.0)

@@ -151,6 +151,8 @@ def test_a_text_is_encoded_once(engine, sdxl):
 
 
 def test_compiled_code_is_made_when_the_model_is_hosted_and_never_for_a_job(sd15):
+    # Code that another test had compiled would serve here too.
+    torch._dynamo.reset()
     settings = EngineSettings(compile_backend="eager", max_rows=2)
     engine = StepEngine("cpu", settings)
     model = loaded(sd15)

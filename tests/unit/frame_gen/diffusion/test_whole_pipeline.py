@@ -1,22 +1,60 @@
 """Whole pipelines: the images of diffusers, made together where settings are equal."""
 
 import dataclasses
+import io
 import threading
+from types import SimpleNamespace
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
+from diffusers import AutoencoderTiny, FluxPipeline
 
 from frame_gen.diffusion.job import FailureReason, Job
 from frame_gen.diffusion.loaded_pipeline import LoadedPipeline
+from frame_gen.diffusion.previews import MAX_JPEG_BYTES, factors_for
 from frame_gen.diffusion.whole_pipeline import WholePipelineEngine
 from tests.support.engine_jobs import Recorder, psnr
 from tests.support.tiny_models import sd15_pipeline
 from tests.support.tiny_transformers import pixart_pipeline
 
 
-def pipeline_model(pipeline):
-    return LoadedPipeline("tiny", "r", pipeline, torch.device("cpu"), torch.float32, 128, 64)
+def pipeline_model(pipeline, **more):
+    return LoadedPipeline(
+        "tiny", "r", pipeline, torch.device("cpu"), torch.float32, 128, 64, **more
+    )
+
+
+def tiny_decoder(channels=4):
+    return AutoencoderTiny(
+        latent_channels=channels,
+        encoder_block_out_channels=(4, 4, 4, 4),
+        decoder_block_out_channels=(4, 4, 4, 4),
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+    ).eval()
+
+
+def with_vae_of(scaling, channels=4):
+    """The tiny PixArt with a VAE that gives itself out for another."""
+    pipeline = pixart_pipeline()
+    pipeline.vae.register_to_config(scaling_factor=scaling, latent_channels=channels)
+    return pipeline
+
+
+def previews_of(engine, model, **more):
+    recorder = Recorder()
+    engine.submit(job(model, steps=12, width=128, **more), recorder)
+    recorder.image()
+    assert recorder.after_end == 0
+    return recorder.previews
+
+
+def size_of(preview):
+    assert len(preview.jpeg) <= MAX_JPEG_BYTES
+    with PIL.Image.open(io.BytesIO(preview.jpeg), formats=["JPEG"]) as image:
+        return image.size
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +103,13 @@ def job(model, prompt="a cat", **more):
     return Job(model, prompt, **values)
 
 
-def submit_together(engine, gate, jobs):
+def submit_together(engine, gate, jobs, recorders=None):
     """Submits while a first job holds the engine, so that the others wait side by side."""
     gate.open.clear()
     first = Recorder()
     engine.submit(job(jobs[0].model, "first", steps=1), first)
     assert gate.entered.wait(60)
-    recorders = [Recorder() for _ in jobs]
+    recorders = recorders or [Recorder() for _ in jobs]
     handles = [engine.submit(j, r) for j, r in zip(jobs, recorders, strict=True)]
     gate.open.set()
     first.image()
@@ -254,3 +292,96 @@ def test_closing_fails_what_is_not_finished(gate, model):
 def test_a_job_that_cannot_be_made_is_refused(engine, model, change):
     with pytest.raises(ValueError, match="must be"):
         engine.submit(job(model, **change), Recorder())
+
+
+def test_previews_are_small_jpegs_every_few_steps(engine):
+    previews = previews_of(engine, pipeline_model(with_vae_of(0.13025)))
+    assert [preview.step for preview in previews] == [5, 10]
+    assert [size_of(preview) for preview in previews] == [(16, 8)] * 2
+
+
+def test_previews_of_pipelines_with_the_newer_callback(engine):
+    previews = previews_of(engine, pipeline_model(sd15_pipeline()))
+    assert [(preview.step, size_of(preview)) for preview in previews] == [
+        (5, (16, 8)),
+        (10, (16, 8)),
+    ]
+
+
+def test_the_preview_decoder_draws_where_there_is_one(engine):
+    unknown = with_vae_of(0.5)
+    previews = previews_of(engine, pipeline_model(unknown, preview_decoder=tiny_decoder()))
+    assert [size_of(preview) for preview in previews] == [(128, 64)] * 2
+
+
+def test_latents_that_nothing_is_known_of_have_no_previews(engine):
+    assert not previews_of(engine, pipeline_model(with_vae_of(0.5)))
+    assert factors_for(with_vae_of(0.3611, channels=16).vae) is None
+    assert factors_for(None) is None
+
+
+def test_each_image_of_a_call_has_its_own_preview(engine, gate):
+    model = pipeline_model(with_vae_of(0.13025))
+    jobs = [job(model, "a cat", seed=n, steps=6) for n in range(2)]
+    recorders, _ = submit_together(engine, gate, jobs)
+    for recorder in recorders:
+        recorder.image()
+    alone = [Recorder() for _ in jobs]
+    for asked, recorder in zip(jobs, alone, strict=True):
+        engine.submit(asked, recorder)
+        recorder.image()
+    pictures = [
+        np.asarray(PIL.Image.open(io.BytesIO(recorder.previews[0].jpeg)))
+        for recorder in (*recorders, *alone)
+    ]
+    assert gate.calls == [1, 2, 1, 1]
+    assert psnr(pictures[0], pictures[2]) > 30
+    assert psnr(pictures[1], pictures[3]) > 30
+    assert psnr(pictures[0], pictures[1]) < 30
+
+
+def test_a_slow_listener_gets_no_previews_and_the_other_of_its_call_does(engine, gate):
+    model = pipeline_model(with_vae_of(0.13025))
+    recorders = [Recorder(slow=True), Recorder()]
+    submit_together(engine, gate, [job(model, seed=n, steps=6) for n in range(2)], recorders)
+    for recorder in recorders:
+        recorder.image()
+    assert [len(recorder.previews) for recorder in recorders] == [0, 1]
+
+
+def test_a_preview_that_fails_costs_nothing_but_itself(engine):
+    decoder = tiny_decoder(channels=3)
+    assert not previews_of(engine, pipeline_model(pixart_pipeline(), preview_decoder=decoder))
+
+
+def test_no_previews_where_they_are_switched_off(model):
+    engine = WholePipelineEngine("cpu", preview_every=0)
+    assert not previews_of(engine, pipeline_model(with_vae_of(0.13025)))
+    engine.close()
+
+
+class Packing(SimpleNamespace):
+    """What a preview needs of a Flux pipeline."""
+
+    _unpack_latents = staticmethod(FluxPipeline._unpack_latents)
+
+    def __call__(self, prompt):
+        raise NotImplementedError
+
+    def set_progress_bar_config(self, **_):
+        pass
+
+
+def test_packed_latents_are_unpacked():
+    pipeline = Packing(vae_scale_factor=8, vae=with_vae_of(0.3611, channels=16).vae)
+    model = pipeline_model(pipeline, preview_decoder=tiny_decoder(channels=16))
+    latents = torch.randn(2, 16, 8, 16)
+    packed = FluxPipeline._pack_latents(latents, 2, 16, 8, 16)
+    asked = job(model, width=128)
+    with torch.inference_mode():
+        for place in range(2):
+            whole = model.preview(latents, place, asked)
+            assert whole.shape == (64, 128, 3)
+            assert (model.preview(packed, place, asked) == whole).all()
+    other = pipeline_model(pixart_pipeline(), preview_decoder=tiny_decoder())
+    assert other.preview(packed, 0, asked) is None, "a layout that is not known"
