@@ -38,7 +38,10 @@ def stack(log: Path) -> Iterator[Stack]:
     """The standalone stack as a process of its own; its log goes to `log`."""
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.stack"], stdout=subprocess.PIPE, stderr=file
+            [sys.executable, "-m", "tests.benchmarks.stack"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
         )
     try:
         line = process.stdout.readline()
@@ -46,8 +49,7 @@ def stack(log: Path) -> Iterator[Stack]:
             raise RuntimeError(f"the stack did not start: {log.read_text()}")
         yield Stack(psutil.Process(process.pid), **json.loads(line))
     finally:
-        process.terminate()
-        process.communicate()
+        process.communicate()  # ends its input, and so the process
 
 
 def render(running: Stack, job: Job) -> Run:

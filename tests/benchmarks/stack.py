@@ -1,9 +1,12 @@
-"""The three services in a process of their own, which prints their addresses as JSON."""
+"""The three services in a process of their own, which prints their addresses as JSON.
+
+Ends when its standard input does, so that it never outlives who started it.
+"""
 
 import asyncio
 import json
+import sys
 
-from rpckit.server import until_terminated
 from rpckit.telemetry import configure_logging
 from standalone.stack import Standalone
 
@@ -16,7 +19,7 @@ async def main() -> None:
             "compositor": stack.compositor_address,
         }
         print(json.dumps(addresses), flush=True)
-        await until_terminated()
+        await asyncio.to_thread(sys.stdin.buffer.read)
 
 
 if __name__ == "__main__":
