@@ -96,7 +96,7 @@ class ModelEntry:
     scale: int = 2
     """Times that an upscaler enlarges width and height; only its memory is judged by this."""
     preview_decoder: str = ""
-    """Folder of a diffusers AutoencoderTiny for previews; empty makes them by linear factors."""
+    """Folder of a diffusers AutoencoderTiny for previews; empty: by linear factors where known."""
     licence: str = "not known: read the model's card"
     """Terms of the weights, for people."""
 
