@@ -19,8 +19,6 @@ class Code(Enum):
     """The request can never work. Change it."""
     DEADLINE_EXCEEDED = 4
     """Time ran out. Give more, or ask for less."""
-    NOT_FOUND = 5
-    """There is no such thing."""
     RESOURCE_EXHAUSTED = 8
     """Too much at the moment. Try again after `retry_after`."""
     FAILED_PRECONDITION = 9

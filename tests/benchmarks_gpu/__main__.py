@@ -9,6 +9,7 @@ same run on the same device.
 import argparse
 import json
 import platform
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -54,6 +55,8 @@ def main() -> None:
         print(table([*rows(figures, rate)]), flush=True)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([asdict(f) for f in everything], indent=1))
+    if late := [f.name for f in everything if f.compiled_late]:
+        sys.exit(f"failed: graphs were compiled while images were made, by {', '.join(late)}")
 
 
 def _arguments() -> argparse.Namespace:

@@ -29,7 +29,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Not one of the reasons below. Never sent."""
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 1
-    """A field of the request has a value that cannot be used.
+    """A field of the request has a value that cannot be used. Where there are more
+    bad fields than fit into a call's trailers, the metadata counts the rest as
+    violations_left_out.
 
     Example of an ErrorInfo:
 
@@ -162,7 +164,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Not one of the reasons below. Never sent."""
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 1
-"""A field of the request has a value that cannot be used.
+"""A field of the request has a value that cannot be used. Where there are more
+bad fields than fit into a call's trailers, the metadata counts the rest as
+violations_left_out.
 
 Example of an ErrorInfo:
 
