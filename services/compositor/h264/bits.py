@@ -15,13 +15,13 @@ class BitstreamError(ValueError):
 
 
 def unsigned(value: int) -> Bits:
-    """ue(v), the Exp-Golomb code of `value` >= 0: clause 9.1."""
+    """Descriptor ue(v), the Exp-Golomb code of `value` >= 0: clause 9.1."""
     code = format(value + 1, "b")
     return "0" * (len(code) - 1) + code
 
 
 def signed(value: int) -> Bits:
-    """se(v), the signed Exp-Golomb code: clause 9.1.1."""
+    """Descriptor se(v), the signed Exp-Golomb code: clause 9.1.1."""
     return unsigned(2 * value - 1 if value > 0 else -2 * value)
 
 
@@ -49,22 +49,22 @@ class BitWriter:
         self._length += len(bits)
 
     def u(self, bits: int, value: int) -> None:
-        """u(n): `value` in `bits` bits. ValueError if it has no room there."""
+        """Descriptor u(n): `value` in `bits` bits. ValueError if it has no room there."""
         if not 0 <= value < 1 << bits:
             raise ValueError(f"{value} does not fit in {bits} bits")
         if bits:
             self.append(format(value, f"0{bits}b"))
 
-    def flag(self, value: bool) -> None:  # noqa: FBT001 - it is what is written
-        """u(1)."""
+    def flag(self, value: bool) -> None:
+        """Descriptor u(1)."""
         self.append("1" if value else "0")
 
     def ue(self, value: int) -> None:
-        """ue(v)."""
+        """Descriptor ue(v)."""
         self.append(unsigned(value))
 
     def se(self, value: int) -> None:
-        """se(v)."""
+        """Descriptor se(v)."""
         self.append(signed(value))
 
     def align(self, bit: Bits) -> None:
@@ -94,7 +94,7 @@ class BitReader:
         """Bits read so far."""
 
     def u(self, bits: int) -> int:
-        """u(n)."""
+        """Descriptor u(n)."""
         end = self.position + bits
         if end > self._end:
             raise BitstreamError(f"{bits} bits were to be read where {self._end} end")
@@ -104,11 +104,11 @@ class BitReader:
         return value & ((1 << bits) - 1)
 
     def flag(self) -> bool:
-        """u(1)."""
+        """Descriptor u(1)."""
         return self.u(1) == 1
 
     def ue(self) -> int:
-        """ue(v), at most 2^32 - 2 as clause 7.2 allows."""
+        """Descriptor ue(v), at most 2^32 - 2 as clause 7.2 allows."""
         zeros = 0
         while not self.u(1):
             zeros += 1
@@ -117,12 +117,12 @@ class BitReader:
         return (1 << zeros) - 1 + self.u(zeros)
 
     def se(self) -> int:
-        """se(v)."""
+        """Descriptor se(v)."""
         code = self.ue()
         return (code + 1) // 2 if code & 1 else -(code // 2)
 
     def byte_aligned(self) -> bool:
-        """byte_aligned(): clause 7.2."""
+        """Whether byte_aligned() holds: clause 7.2."""
         return self.position % 8 == 0
 
     def rest(self) -> bytes:
