@@ -93,6 +93,64 @@ TRANSITION_DISSOLVE: Transition.ValueType  # 6
 """B appears in 8x8 pixel cells in an order given by a noise mask."""
 Global___Transition: _TypeAlias = Transition  # noqa: Y015
 
+class _Codec:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CodecEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Codec.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CODEC_UNSPECIFIED: _Codec.ValueType  # 0
+    """Means CODEC_H264."""
+    CODEC_H264: _Codec.ValueType  # 1
+    """H.264 High profile: plays everywhere."""
+    CODEC_HEVC: _Codec.ValueType  # 2
+    """HEVC (H.265) Main profile: smaller files, for players that have it."""
+    CODEC_AV1: _Codec.ValueType  # 3
+    """AV1 Main profile: the smallest files, for new players."""
+
+class Codec(_Codec, metaclass=_CodecEnumTypeWrapper):
+    """How the pictures of a video are coded."""
+
+CODEC_UNSPECIFIED: Codec.ValueType  # 0
+"""Means CODEC_H264."""
+CODEC_H264: Codec.ValueType  # 1
+"""H.264 High profile: plays everywhere."""
+CODEC_HEVC: Codec.ValueType  # 2
+"""HEVC (H.265) Main profile: smaller files, for players that have it."""
+CODEC_AV1: Codec.ValueType  # 3
+"""AV1 Main profile: the smallest files, for new players."""
+Global___Codec: _TypeAlias = Codec  # noqa: Y015
+
+class _VideoForm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VideoFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VideoForm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VIDEO_FORM_UNSPECIFIED: _VideoForm.ValueType  # 0
+    """Means VIDEO_FORM_FRAGMENTED."""
+    VIDEO_FORM_FRAGMENTED: _VideoForm.ValueType  # 1
+    """Fragmented MP4: plays while it is still being written."""
+    VIDEO_FORM_FASTSTART: _VideoForm.ValueType  # 2
+    """MP4 with its index in front, the form in which a video is stored: every
+    player seeks in it at once.
+    """
+
+class VideoForm(_VideoForm, metaclass=_VideoFormEnumTypeWrapper):
+    """How a video's file is laid out. The two forms of a video hold the same coded
+    pictures and are two contents, each with its own size and checksum.
+    """
+
+VIDEO_FORM_UNSPECIFIED: VideoForm.ValueType  # 0
+"""Means VIDEO_FORM_FRAGMENTED."""
+VIDEO_FORM_FRAGMENTED: VideoForm.ValueType  # 1
+"""Fragmented MP4: plays while it is still being written."""
+VIDEO_FORM_FASTSTART: VideoForm.ValueType  # 2
+"""MP4 with its index in front, the form in which a video is stored: every
+player seeks in it at once.
+"""
+Global___VideoForm: _TypeAlias = VideoForm  # noqa: Y015
+
 class _PixelFormat:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
