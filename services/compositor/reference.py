@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from compositor.encoder import Coding, Encoder, Picture
+from compositor.encoder.pictures import Encoder, Picture
+from compositor.encoder.x264 import Coding
 from compositor.engine import Sink, Stills
 from compositor.planes import Planes
 from compositor.timeline import Slot, Timeline

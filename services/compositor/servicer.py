@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from compositor import convert
-from compositor.encoder import Coding
+from compositor.encoder.x264 import Coding
 from compositor.intake import Part
 from compositor.reference import ReferenceEngine
 from compositor.service import Compositor

@@ -22,7 +22,7 @@ import av
 import imageio_ffmpeg
 import psutil
 
-from compositor.encoder import cpu_count
+from compositor.encoder.x264 import cpu_count
 from rpckit.video import PRESETS, Quality
 from tests.benchmarks import ffmpeg, ours
 from tests.benchmarks.job import SCENES, Job, prepared

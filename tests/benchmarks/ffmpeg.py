@@ -7,7 +7,7 @@ same number of pictures with the same settings of x264; the check in
 
 import imageio_ffmpeg
 
-from compositor.encoder import cpu_count
+from compositor.encoder.x264 import cpu_count
 from tests.benchmarks.job import DURATION, SCENES, TRANSITION, Job, x264_options
 
 TO_BT709 = "scale=out_color_matrix=bt709:out_range=tv"

@@ -15,7 +15,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from compositor.encoder import cpu_count
+from compositor.encoder.x264 import cpu_count
 from compositor.planes import Planes, to_i420
 from compositor.transitions import crossfade
 from rpckit.video import Quality

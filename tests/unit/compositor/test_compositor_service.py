@@ -11,7 +11,7 @@ import pytest
 from compositor_reference import natural
 from compositor_video import complaints, decode, pictures_so_far
 
-from compositor.encoder import Coding
+from compositor.encoder.x264 import Coding
 from compositor.engine import Cancelled
 from compositor.handoff import MAX_CHUNK, OUTPUT_BYTES, STILLS, Output, StillQueue
 from compositor.intake import SceneFrame, Specification

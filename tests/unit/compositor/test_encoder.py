@@ -10,7 +10,8 @@ import pytest
 from compositor_reference import natural
 from compositor_video import Collector, complaints, decode, described, packets, pictures_so_far
 
-from compositor.encoder import Coding, Encoder, cpu_count, x264_version
+from compositor.encoder.pictures import Encoder
+from compositor.encoder.x264 import Coding, cpu_count, x264_version
 from compositor.engine import Cancelled
 from compositor.planes import Planes, to_i420
 from compositor.settings import Settings

@@ -1,0 +1,121 @@
+"""x264: how it is told to code, and which one is linked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+
+from compositor.encoder.failures import failures
+from compositor.planes import NEUTRAL_C
+from rpckit.video import Preset
+
+MAX_THREADS = 16
+"""Each thread of x264 holds a picture with its filtered copies: about 40 MB at 4K."""
+
+_MORE_THAN_4_REFERENCES = ("slow", "slower")
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How pictures are coded."""
+
+    x264_preset: str = "veryfast"
+    """x264's own preset, "ultrafast" to "slower"."""
+    crf: float = 18.0
+    """Constant rate factor: the quality that is kept while the rate allows it."""
+    gop_seconds: float = 8.0
+    """Longest time between two pictures at which a reader can start, 1 to 10 s."""
+    threads: int = 0
+    """Pictures that are coded at the same time; 0 takes the number of CPUs, at most 16."""
+
+    @property
+    def thread_count(self) -> int:
+        """Pictures that are coded at the same time."""
+        return self.threads or min(cpu_count(), MAX_THREADS)
+
+    @property
+    def description(self) -> str:
+        """What codes the pictures, such as "x264 core 165 veryfast crf 18"."""
+        return f"{x264_version()} {self.x264_preset} crf {self.crf:g}"
+
+
+def opened(preset: Preset, coding: Coding, *, threads: int) -> VideoCodecContext:
+    """An x264 for pictures of `preset`, at which each is one tick of its time base."""
+    codec = av.CodecContext.create("libx264", "w")
+    describe(codec, preset.width, preset.height, preset.fps)
+    # PyAV's default is slices on as many threads as there are CPUs.
+    codec.thread_type = "FRAME"
+    codec.thread_count = threads
+    codec.flags |= Flags.global_header
+    codec.options = {
+        "preset": coding.x264_preset,
+        "crf": f"{coding.crf:g}",
+        "profile": "high",
+        "level": f"{preset.h264_level / 10:.1f}",
+        "maxrate": str(preset.bitrate * 3 // 2),
+        "bufsize": str(preset.bitrate * 2),
+        "x264-params": ":".join(_parameters(preset, coding)),
+    }
+    codec.open()
+    return codec
+
+
+def describe(codec: VideoCodecContext, width: int, height: int, fps: int) -> None:
+    """Says what the pictures are: 8 bit 4:2:0, BT.709, limited range, a constant rate."""
+    codec.width = width
+    codec.height = height
+    codec.pix_fmt = "yuv420p"
+    codec.framerate = Fraction(fps)
+    codec.time_base = Fraction(1, fps)
+    codec.color_range = ColorRange.MPEG
+    codec.colorspace = Colorspace.ITU709
+    codec.color_primaries = ColorPrimaries.BT709
+    codec.color_trc = ColorTrc.BT709
+
+
+def _parameters(preset: Preset, coding: Coding) -> Iterator[str]:
+    yield f"keyint={max(1, int(coding.gop_seconds * preset.fps))}"
+    yield "open-gop=0"
+    yield "force-cfr=1"
+    # What makes it High, which the fastest preset leaves out.
+    yield "cabac=1"
+    yield "8x8dct=1"
+    if coding.x264_preset in _MORE_THAN_4_REFERENCES:
+        yield "ref=4"
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+@cache
+def x264_version() -> str:
+    """Name and build of the linked x264, such as "x264 core 165", by coding one picture.
+
+    Raises:
+        GatorError: ENCODING_FAILED; there is no working x264.
+    """
+    with failures():
+        codec = av.CodecContext.create("libx264", "w")
+        codec.width = codec.height = 16
+        codec.pix_fmt = "yuv420p"
+        codec.time_base = Fraction(1, 1)
+        codec.thread_count = 1
+        grey = np.full((24, 16), NEUTRAL_C, np.uint8)
+        packets = codec.encode(av.VideoFrame.from_numpy_buffer(grey, format="yuv420p"))
+        coded = b"".join(bytes(packet) for packet in [*packets, *codec.encode(None)])
+    # x264 signs its streams: "x264 - core 165 r3222 b35605a - H.264/MPEG-4 AVC codec".
+    build = re.search(rb"x264 - core (\d+)", coded)
+    return f"x264 core {build[1].decode()}" if build else "x264"
