@@ -111,3 +111,18 @@ def described(path):
         [FFMPEG, "-hide_banner", "-i", str(path)], capture_output=True, text=True, check=False
     )
     return done.stderr
+
+
+def nal_units(annexb):
+    """The NAL units of an Annex B byte stream, without their start codes."""
+    return [unit.rstrip(b"\0") for unit in annexb.split(b"\0\0\1")[1:]]
+
+
+def boxes(data):
+    """(type, size) of each box at the top of an MP4 file."""
+    found, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        found.append((data[at + 4 : at + 8].decode(), size))
+        at += size
+    return found
