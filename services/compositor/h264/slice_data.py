@@ -129,6 +129,16 @@ def mosaic_bound(shown: NDArray[np.bool_]) -> int:
     return int(counts @ _MOSAIC_LENGTHS) + ceil(run_bits)
 
 
+def random_mosaic_bits(share: float, macroblocks: int) -> int:
+    """Bits that `mosaic` takes on average where each block is True with probability `share`.
+
+    Without the skip runs, which are a bit or two for a macroblock.
+    """
+    ones = np.array([pattern.bit_count() for pattern in range(len(_MOSAIC))])
+    chances = share**ones * (1 - share) ** (4 - ones)
+    return ceil(macroblocks * float(chances @ _MOSAIC_LENGTHS))
+
+
 def panned(strips: Sequence[Strip], mb_rows: int) -> Bits:
     """A P picture of vertical strips, each a piece of a reference moved sideways.
 
