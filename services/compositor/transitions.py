@@ -64,7 +64,7 @@ def wipe_column(p: Fraction, width: int) -> int:
 
 
 def slide_shift(p: Fraction, width: int) -> int:
-    """Shift s = 2 * round(p * W / 2): by how many columns A has moved; in steps of 8 above 2,048."""
+    """Shift s = 2 * round(p * W / 2), by which A has moved; in steps of 8 above 2,048 wide."""
     step = CELL if width > WIDE else 2
     return step * round_half_up(p * width / step)
 
