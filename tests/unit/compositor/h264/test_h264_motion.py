@@ -18,7 +18,10 @@ from compositor.h264.motion import (
 
 components = st.integers(-3, 3) | st.integers(-8192, 8191)
 vectors = st.builds(Vector, components, components)
-motions = st.none() | st.builds(Motion, st.integers(0, 1), vectors)
+# What lacks and what rests are special to P_Skip.
+motions = st.sampled_from([None, Motion(0, STILL), Motion(1, STILL)]) | st.builds(
+    Motion, st.integers(0, 1), vectors
+)
 neighbourhoods = st.builds(Neighbours, motions, motions, motions)
 
 # Vectors whose medians are told apart from each of them.
@@ -81,6 +84,14 @@ def test_skipped_macroblocks_rest_at_the_edge_and_beside_what_rests(neighbours):
         assert skipped(neighbours) == Motion(0, STILL)
     else:
         assert skipped(neighbours) == Motion(0, predicted(0, neighbours))
+
+
+@pytest.mark.parametrize("resting", ["left", "above"])
+def test_a_neighbour_that_rests_stops_a_skipped_macroblock(resting):
+    moving = Motion(0, Vector(8, 4))
+    neighbours = Neighbours(moving, moving, moving)._replace(**{resting: Motion(0, STILL)})
+    assert predicted(0, neighbours) == Vector(8, 4)
+    assert skipped(neighbours) == Motion(0, STILL)
 
 
 def test_what_rests_in_the_other_reference_stops_no_skipped_macroblock():

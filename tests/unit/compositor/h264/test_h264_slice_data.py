@@ -1,5 +1,6 @@
 """Told pictures: what the standard's steps read in them, and what FFmpeg shows of them."""
 
+import av
 import numpy as np
 import pytest
 from h264_pcm_streams import SLICE_B, PcmStream, noise
@@ -103,6 +104,13 @@ def test_a_pan_reads_back(pan):
     assert read.wasted == 0
 
 
+def test_what_rests_between_what_moves_is_skipped():
+    moving, resting = Strip(0, 8), Strip(0, 0)
+    read = ReadSlice(panned([moving] * 2 + [resting] * 2 + [moving] * 2, 3), 3, 3)
+    assert [kind == "P_Skip" for kind in read.types] == [False, True, False] * 3
+    assert read.wasted == 0
+
+
 @pytest.mark.parametrize("leaving", [0, 1])
 @pytest.mark.parametrize("mb_rows", [1, 2, 5])
 def test_slides_read_back_at_every_even_step(leaving, mb_rows):
@@ -182,6 +190,13 @@ def assert_same(decoded, expected):
     for shown, wanted in zip(decoded, expected, strict=True):
         for plane, exact in zip(shown, wanted, strict=True):
             assert np.array_equal(plane, exact)
+
+
+def test_a_broken_picture_is_noticed():
+    stream = PcmStream(*stills(3, 2))
+    stream.tell(all_skipped(7), a_first=True)
+    with pytest.raises((AssertionError, av.error.InvalidDataError)):
+        stream.pictures()
 
 
 @pytest.mark.parametrize("a_first", [True, False])
