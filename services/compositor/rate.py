@@ -48,7 +48,14 @@ class _Buffer:
         self._at = max(self._at, frame)
 
     def take(self, bits: float) -> None:
+        """Decodes a picture."""
         self.level = max(0.0, self.level - bits)
+
+    def level_for(self, frames: Sequence[int]) -> float:
+        """Bits that are there each time for a picture that is sent at each of `frames`."""
+        gaps = [b - a for a, b in pairwise(frames)]
+        again = len(gaps) * self.per_frame * min(gaps, default=0)
+        return min(self.level, (self.level + again) / len(frames))
 
 
 def still_budgets(scenes: Sequence[ScenePlan], fps: int, ceiling: Ceiling) -> list[int]:
@@ -71,13 +78,13 @@ def still_budgets(scenes: Sequence[ScenePlan], fps: int, ceiling: Ceiling) -> li
             _OF_BUFFER * buffer.size,
             ceiling.picture,
             max(buffer.per_frame * until_next, buffer.level / 2),
-            buffer.level,
-            *((buffer.level + buffer.per_frame * (b - a)) / 2 for a, b in pairwise(sent)),
+            buffer.level_for(sent),
         )
         for frame in sent:
             buffer.fill(frame)
             buffer.take(budget)
         if not scene.told:
+            buffer.fill(scene.first_transition_frame)
             buffer.take(CODED_OF_BUFFER * buffer.size)
         budgets.append(int(budget))
     return budgets
