@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from itertools import pairwise
-from math import ceil, log2
 from typing import Any
 
 import numpy as np
@@ -111,32 +110,26 @@ def mosaic(shown: NDArray[np.bool_]) -> Bits:
     return "".join(bits)
 
 
-def mosaic_bound(shown: NDArray[np.bool_]) -> int:
-    """Bits that `mosaic(shown)` needs at most, without writing them.
+def random_mosaic_bits(share: float, macroblocks: int) -> float:
+    """Bits that `mosaic` takes on average where blocks show index 1 at random.
 
-    The macroblocks are counted as they are. The skip runs cost most where they
-    are equally long: a run of n takes at most 2 log2(n + 1) + 1 bits, a concave
-    function of n.
+    A macroblock is skipped with probability q, so a run is at least n long with
+    probability q^n. Its code takes two bits more at each n = 2^k - 1, k >= 1
+    (clause 9.1).
 
-    Raises:
-        ValueError: the shape is not that of whole macroblocks.
+    Args:
+        share: the probability of index 1 in each block, 0 to 1.
+        macroblocks: how many the picture has, at least 1.
     """
-    patterns = _patterns(shown)
-    counts = np.bincount(patterns, minlength=len(_MOSAIC))
-    skipped_count = int(counts[0])
-    runs = patterns.size - skipped_count + 1
-    run_bits = runs * (2 * log2(skipped_count / runs + 1) + 1)
-    return int(counts @ _MOSAIC_LENGTHS) + ceil(run_bits)
-
-
-def random_mosaic_bits(share: float, macroblocks: int) -> int:
-    """Bits that `mosaic` takes on average where each block is True with probability `share`.
-
-    Without the skip runs, which are a bit or two for a macroblock.
-    """
-    ones = np.array([pattern.bit_count() for pattern in range(len(_MOSAIC))])
-    chances = share**ones * (1 - share) ** (4 - ones)
-    return ceil(macroblocks * float(chances @ _MOSAIC_LENGTHS))
+    ones = [pattern.bit_count() for pattern in range(len(_MOSAIC))]
+    chances = [share**n * (1 - share) ** (4 - n) for n in ones]
+    coded_bits = sum(chance * len(bits) for chance, bits in zip(chances, _MOSAIC, strict=True))
+    skipped_share = chances[0]
+    steps = range(1, (macroblocks + 1).bit_length())
+    longer = 2 * sum(skipped_share ** (2**k - 1) for k in steps)
+    # A run stands before every coded macroblock, and at the end if it is not empty.
+    run_bits = macroblocks * (1 - skipped_share) * (1 + longer) + skipped_share + longer
+    return macroblocks * coded_bits + run_bits
 
 
 def panned(strips: Sequence[Strip], mb_rows: int) -> Bits:
@@ -287,4 +280,3 @@ def _mosaic_macroblock(pattern: int) -> Bits:
 
 
 _MOSAIC = tuple(_mosaic_macroblock(pattern) for pattern in range(16))
-_MOSAIC_LENGTHS = np.array([len(bits) for bits in _MOSAIC])

@@ -8,7 +8,7 @@ from h264_slice_reader import ReadSlice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compositor.h264.slice_data import Strip, all_skipped, mosaic, mosaic_bound, panned
+from compositor.h264.slice_data import Strip, all_skipped, mosaic, panned, random_mosaic_bits
 
 # Bits of a macroblock with a skip run of 0 before it, and its type, by how its blocks are alike.
 PATTERNS = {
@@ -82,16 +82,18 @@ def test_a_mosaic_reads_back(shown):
     assert read.wasted == 0
 
 
-@given(mosaics())
-def test_a_mosaic_stays_within_its_bound(shown):
-    assert len(mosaic(shown)) <= mosaic_bound(shown)
+@pytest.mark.parametrize("share", [0.003, 0.03, 0.2, 0.5, 0.8, 0.97])
+def test_the_bits_of_a_dissolve_are_known_before(share):
+    rng = np.random.default_rng(0)
+    bits = [len(mosaic(rng.random((90, 160)) < share)) for _ in range(20)]
+    assert random_mosaic_bits(share, 45 * 80) == pytest.approx(np.mean(bits), rel=0.01)
 
 
-@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 1])
-def test_the_bound_of_a_dissolve_is_close(share):
-    shown = np.random.default_rng(0).random((90, 160)) < share
-    bits = len(mosaic(shown))
-    assert bits <= mosaic_bound(shown) <= 1.06 * bits + 1
+@pytest.mark.parametrize("mb_columns", [1, 2, 3, 36])
+def test_the_bits_of_a_still_are_known_exactly(mb_columns):
+    for share in (0, 1):
+        shown = np.full((2, 2 * mb_columns), share == 1)
+        assert random_mosaic_bits(share, mb_columns) == len(mosaic(shown))
 
 
 @given(pans())
@@ -133,9 +135,8 @@ def test_the_skipped_side_of_a_slide_costs_next_to_nothing():
 
 @pytest.mark.parametrize("shape", [(0, 0), (2, 0), (1, 2), (2, 3), (4,), (2, 2, 2)], ids=str)
 def test_blocks_that_are_no_macroblocks_are_refused(shape):
-    for write in (mosaic, mosaic_bound):
-        with pytest.raises(ValueError, match="whole macroblocks"):
-            write(np.zeros(shape, bool))
+    with pytest.raises(ValueError, match="whole macroblocks"):
+        mosaic(np.zeros(shape, bool))
 
 
 def test_strips_that_are_no_picture_are_refused():
