@@ -13,7 +13,7 @@ from fractions import Fraction
 from compositor.encoder.mp4 import Mp4, Track
 from compositor.encoder.segments import SegmentCoder
 from compositor.encoder.stills import IntraCoder
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import Coding, x264_version
 from compositor.engine import Sink, Stills
 from compositor.gops import ScenePlan, plan
 from compositor.h264.coded import PictureReader, read_parameter_sets
@@ -41,7 +41,8 @@ class CompressedEngine:
     @property
     def description(self) -> str:
         """See `engine.Engine`."""
-        return f"compressed domain, stills by {self._coding.with_preset(self._intra_preset)}"
+        stills = f"{x264_version()} {self._intra_preset} crf {self._coding.crf:g}"
+        return f"compressed domain, stills by {stills}"
 
     def compose(
         self,
@@ -53,22 +54,23 @@ class CompressedEngine:
     ) -> None:
         """See `engine.Engine`."""
         ceiling = _ceiling(preset)
-        longest = max(1, int(self._coding.gop_seconds * preset.fps))
+        longest = self._coding.gop_pictures(preset.fps)
         scenes = plan(
             timeline,
             longest,
             lambda index: can_be_told(timeline.slots[index], preset, ceiling),
         )
         budgets = still_budgets(scenes, preset.fps, ceiling)
-        coder = IntraCoder(preset, self._coding, self._intra_preset)
-        segments = SegmentCoder(preset, self._coding)
+        coder = IntraCoder(preset, x264_preset=self._intra_preset, crf=self._coding.crf)
+        segments = SegmentCoder(preset, self._coding, longest)
+        form = _format(preset)
         stream = Stream(
-            _format(preset),
+            form,
             read_parameter_sets(coder.parameter_sets())[1],
             read_parameter_sets(segments.parameter_sets())[1],
         )
         track = Track("h264", preset.width, preset.height, preset.fps, stream.avcc)
-        output = _Output(Mp4(track, sink, stored), sink, stream.format.reorder)
+        output = _Output(Mp4(track, sink, stored), sink, form.reorder)
         still_coder = StillCoder(stills, coder, budgets, _kept(scenes))
         try:
             _Walk(preset, stream, output, still_coder, stills, segments).along(scenes)
@@ -199,7 +201,7 @@ class _Walk:
         a, b = still.planes, following.planes
         assert a is not None and b is not None  # noqa: S101, PT018 - they are kept for this
         coded = self._segments.code(self._blended(scene, a, b, index))
-        pictures = (reader.read(unit) for unit in coded)
+        pictures = (reader.read(unit.data) for unit in coded)
         for unit in self._stream.segment(pictures, scene.first_transition_frame):
             self._output.add(unit)
 
