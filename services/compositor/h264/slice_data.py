@@ -126,7 +126,7 @@ def random_mosaic_bits(share: float, macroblocks: int) -> float:
     coded_bits = sum(chance * len(bits) for chance, bits in zip(chances, _MOSAIC, strict=True))
     skipped_share = chances[0]
     steps = range(1, (macroblocks + 1).bit_length())
-    longer = 2 * sum(skipped_share ** (2**k - 1) for k in steps)
+    longer = 2 * sum(pow(skipped_share, (1 << k) - 1) for k in steps)
     # A run stands before every coded macroblock, and at the end if it is not empty.
     run_bits = macroblocks * (1 - skipped_share) * (1 + longer) + skipped_share + longer
     return macroblocks * coded_bits + run_bits
