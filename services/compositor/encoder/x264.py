@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -22,6 +22,8 @@ from rpckit.video import Preset
 MAX_THREADS = 16
 """Each thread of x264 holds a picture with its filtered copies: about 40 MB at 4K."""
 
+COMMON = ("force-cfr=1", "cabac=1", "8x8dct=1")
+"""A constant rate, and what makes it High, which the fastest preset leaves out."""
 _MORE_THAN_4_REFERENCES = ("slow", "slower")
 
 
@@ -43,6 +45,10 @@ class Coding:
         """Pictures that are coded at the same time."""
         return self.threads or min(cpu_count(), MAX_THREADS)
 
+    def gop_pictures(self, fps: int) -> int:
+        """Most pictures from one at which a reader can start to the next, at least 1."""
+        return max(1, int(self.gop_seconds * fps))
+
     @property
     def description(self) -> str:
         """What codes the pictures, such as "x264 core 165 veryfast crf 18"."""
@@ -50,21 +56,63 @@ class Coding:
 
 
 def opened(preset: Preset, coding: Coding, *, threads: int) -> VideoCodecContext:
-    """An x264 for pictures of `preset`, at which each is one tick of its time base."""
+    """An x264 for the pictures of a whole video, with its parameter sets as extradata."""
+    return x264(
+        preset,
+        coding.x264_preset,
+        ceilings(preset, coding),
+        [
+            *COMMON,
+            f"keyint={coding.gop_pictures(preset.fps)}",
+            "open-gop=0",
+            *(["ref=4"] if coding.x264_preset in _MORE_THAN_4_REFERENCES else []),
+        ],
+        threads=threads,
+        global_header=True,
+    )
+
+
+def ceilings(preset: Preset, coding: Coding) -> dict[str, str]:
+    """FFmpeg's options for the quality, and for the rate that it may not exceed."""
+    return {
+        "crf": f"{coding.crf:g}",
+        "maxrate": str(preset.bitrate * 3 // 2),
+        "bufsize": str(preset.bitrate * 2),
+    }
+
+
+def x264(
+    preset: Preset,
+    x264_preset: str,
+    options: Mapping[str, str],
+    parameters: Iterable[str],
+    *,
+    threads: int,
+    global_header: bool,
+) -> VideoCodecContext:
+    """An open x264 for pictures of `preset`, of which each is one tick of its time base.
+
+    Args:
+        preset: Size, rate and level.
+        x264_preset: x264's own, "ultrafast" to "slower".
+        options: FFmpeg's options.
+        parameters: x264's own, such as "keyint=1".
+        threads: Pictures that are coded at the same time.
+        global_header: Whether parameter sets are the extradata, or stand before IDR pictures.
+    """
     codec = av.CodecContext.create("libx264", "w")
     describe(codec, preset.width, preset.height, preset.fps)
     # PyAV's default is slices on as many threads as there are CPUs.
     codec.thread_type = "FRAME"
     codec.thread_count = threads
-    codec.flags |= Flags.global_header
+    if global_header:
+        codec.flags |= Flags.global_header
     codec.options = {
-        "preset": coding.x264_preset,
-        "crf": f"{coding.crf:g}",
+        "preset": x264_preset,
         "profile": "high",
         "level": f"{preset.h264_level / 10:.1f}",
-        "maxrate": str(preset.bitrate * 3 // 2),
-        "bufsize": str(preset.bitrate * 2),
-        "x264-params": ":".join(_parameters(preset, coding)),
+        **options,
+        "x264-params": ":".join(parameters),
     }
     codec.open()
     return codec
@@ -81,17 +129,6 @@ def describe(codec: VideoCodecContext, width: int, height: int, fps: int) -> Non
     codec.colorspace = Colorspace.ITU709
     codec.color_primaries = ColorPrimaries.BT709
     codec.color_trc = ColorTrc.BT709
-
-
-def _parameters(preset: Preset, coding: Coding) -> Iterator[str]:
-    yield f"keyint={max(1, int(coding.gop_seconds * preset.fps))}"
-    yield "open-gop=0"
-    yield "force-cfr=1"
-    # What makes it High, which the fastest preset leaves out.
-    yield "cabac=1"
-    yield "8x8dct=1"
-    if coding.x264_preset in _MORE_THAN_4_REFERENCES:
-        yield "ref=4"
 
 
 def cpu_count() -> int:
