@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-HORIZONTAL_RANGE = range(-8192, 8192)
-"""Horizontal components in quarter luma samples, -2048 to 2047.75: clause A.3.1."""
-
 
 class Vector(NamedTuple):
     """A motion vector in quarter luma samples; positive shows what lies right of or below it."""

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compositor.h264.bits import Bits, signed, truncated, unsigned
+from compositor.h264.levels import HORIZONTAL_MV_RANGE
 from compositor.h264.motion import (
-    HORIZONTAL_RANGE,
     STILL,
     Motion,
     Neighbours,
@@ -64,7 +64,7 @@ class Strip:
     def __post_init__(self) -> None:
         if not 0 <= self.reference <= LAST_REFERENCE:
             raise ValueError(f"a reference index is 0 or 1, not {self.reference}")
-        if self.mv_x not in HORIZONTAL_RANGE:
+        if self.mv_x not in HORIZONTAL_MV_RANGE:
             raise ValueError(f"a vector of {self.mv_x} quarter samples is out of range")
 
 
@@ -188,13 +188,12 @@ def _panned_row(strips: Sequence[Motion], *, is_top: bool) -> list[Bits]:
     """A row's macroblocks, empty where P_Skip shows what is wanted."""
     return [
         _panned_macroblock(
-            (left, right),
+            (strips[i], strips[i + 1]),
             _neighbours(strips, i, 2, is_top=is_top),
             _neighbours(strips, i, 1, is_top=is_top),
             _neighbours(strips, i + 1, 1, is_top=is_top),
         )
-        for i, (left, right) in enumerate(pairwise(strips))
-        if i % 2 == 0
+        for i in range(0, len(strips), 2)
     ]
 
 

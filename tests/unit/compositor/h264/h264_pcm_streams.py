@@ -116,7 +116,7 @@ class PcmStream:
         # Later macroblocks begin on a byte: ue(25) is 000011010, then zeros up to the next byte.
         start = np.tile(np.array([0b00001101, 0], np.uint8), (len(samples[0]), 1))
         body = np.hstack([start, *samples]).tobytes()[2:]
-        rbsp = w.bytes() + body + b"\x80"
+        rbsp = w.aligned_bytes() + body + b"\x80"
         return nal(REFERENCE, IDR if idr else NON_IDR, rbsp)
 
     def pictures(self):

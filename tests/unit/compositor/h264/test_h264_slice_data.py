@@ -106,6 +106,14 @@ def test_a_pan_reads_back(pan):
     assert read.wasted == 0
 
 
+def test_a_wipe_is_a_pan_that_rests():
+    for column in range(13):
+        shown = np.zeros((6, 12), bool)
+        shown[:, :column] = True
+        strips = [Strip(int(n < column), 0) for n in range(12)]
+        assert panned(strips, 3) == mosaic(shown)
+
+
 def test_what_rests_between_what_moves_is_skipped():
     moving, resting = Strip(0, 8), Strip(0, 0)
     read = ReadSlice(panned([moving] * 2 + [resting] * 2 + [moving] * 2, 3), 3, 3)
