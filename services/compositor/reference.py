@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compositor.encoder.pictures import Encoder, Picture
+from compositor.encoder.pictures import Encoder
 from compositor.encoder.x264 import Coding
 from compositor.engine import Sink, Stills
 from compositor.planes import Planes
@@ -46,29 +46,26 @@ class _Walk:
         self._sink = sink
         self._flush_after = flush_after
         self._blend = Planes.empty(preset.width, preset.height)
-        self._blended = encoder.picture(self._blend)
         self._frames = 0
 
     def along(self, timeline: Timeline) -> None:
         last = len(timeline.slots) - 1
         current = self._next()
         for index, slot in enumerate(timeline.slots):
-            held = self._encoder.picture(current)
             for _ in range(slot.hold_frame_count):
-                self._add(held)
+                self._add(current)
             if index < last:
                 following = self._next()
                 self._transition(slot, index, current, following)
                 current = following
-                del held
                 self._stills.release()
 
     def _transition(self, slot: Slot, index: int, a: Planes, b: Planes) -> None:
         for p in slot.progress():
             compose(slot.transition, a, b, p, index, self._blend)
-            self._add(self._blended)
+            self._add(self._blend)
 
-    def _add(self, picture: Picture) -> None:
+    def _add(self, picture: Planes) -> None:
         self._sink.check()
         self._encoder.add(picture)
         self._frames += 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import av
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 
 from compositor.encoder.failures import failures
+from compositor.encoder.frames import frame
 from compositor.encoder.mp4 import Mp4, Track
 from compositor.encoder.x264 import Coding, opened
 from compositor.engine import Sink
@@ -17,9 +17,6 @@ from compositor.planes import Planes
 from compositor.spool import Spool
 from rpckit.errors import GatorError, Reason
 from rpckit.video import Preset
-
-Picture = av.VideoFrame
-"""A picture in the form that the encoder takes; see `Encoder.picture`."""
 
 
 class Encoder:
@@ -49,18 +46,13 @@ class Encoder:
         self._file = Mp4(track, sink, stored)
         self._codec: VideoCodecContext | None = None
 
-    def picture(self, planes: Planes) -> Picture:
-        """`planes` as they are, without a copy, to be added any number of times."""
-        return av.VideoFrame.from_numpy_buffer(planes.i420, format="yuv420p")
-
-    def add(self, picture: Picture) -> None:
+    def add(self, picture: Planes) -> None:
         """Codes the next picture. It has been read when this returns and may then change."""
         with failures():
             codec = self._codec or self._start()
-            picture.pts = self._frames
-            picture.time_base = codec.time_base
+            coming = frame(picture, self._frames, codec.time_base)
             self._frames += 1
-            self._mux(codec.encode_lazy(picture))
+            self._mux(codec.encode_lazy(coming))
 
     def flush(self) -> None:
         """Codes and sends what the encoder holds back to look ahead.

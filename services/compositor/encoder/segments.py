@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import av
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from compositor.encoder.failures import failures
+from compositor.encoder.frames import frame
 from compositor.encoder.x264 import COMMON, Coding, ceilings, x264
 from compositor.planes import Planes
 from rpckit.video import Preset
@@ -84,10 +84,7 @@ class SegmentCoder:
                 codec = codec or self._opened(
                     threads=self._coding.thread_count, global_header=False
                 )
-                picture = av.VideoFrame.from_numpy_buffer(planes.i420, format="yuv420p")
-                picture.pts = number
-                picture.time_base = codec.time_base
-                packets = codec.encode(picture)
+                packets = codec.encode(frame(planes, number, codec.time_base))
             yield from map(_unit, packets)
         if codec is not None:
             with failures():

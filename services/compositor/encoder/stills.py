@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil, log2
 
-import av
-
 from compositor.encoder.failures import failures
+from compositor.encoder.frames import frame
 from compositor.encoder.x264 import COMMON, x264
 from compositor.planes import Planes
 from rpckit.video import Preset
@@ -98,9 +97,7 @@ class IntraCoder:
             codec = x264(
                 self._preset, self._x264_preset, options, parameters, threads=1, global_header=False
             )
-            picture = av.VideoFrame.from_numpy_buffer(planes.i420, format="yuv420p")
-            picture.pts = 0
-            picture.time_base = codec.time_base
+            picture = frame(planes, 0, codec.time_base)
             return b"".join(bytes(p) for p in [*codec.encode(picture), *codec.encode(None)])
 
 

@@ -136,7 +136,7 @@ def test_the_encoder_writes_both_in_one_pass(stored):
     sink = Collector()
     encoder = Encoder(PRESET, Coding(threads=2), sink, stored)
     for number in range(40):
-        encoder.add(encoder.picture(noise(number)))
+        encoder.add(noise(number))
         if number == 20:
             encoder.flush()
     encoder.close()
