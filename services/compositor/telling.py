@@ -8,7 +8,7 @@ ends: see `can_be_told`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -65,7 +65,8 @@ def _slide_can_be_told(slot: Slot, width: int) -> bool:
 
 def _dissolve_fits(slot: Slot, preset: Preset, ceiling: Ceiling) -> bool:
     macroblocks = ceil(preset.width / _MACROBLOCK) * ceil(preset.height / _MACROBLOCK)
-    bits = sum(random_mosaic_bits(float(p), macroblocks) for p in slot.progress())
+    # What fewer blocks show is what is written.
+    bits = sum(random_mosaic_bits(float(min(p, 1 - p)), macroblocks) for p in slot.progress())
     given = ceiling.rate * slot.transition_frame_count / preset.fps
     return bits - given <= CODED_OF_BUFFER * ceiling.buffer
 
@@ -127,36 +128,16 @@ class TransitionTeller:
                     of = a if 2 * p <= 1 else b
                     yield self.stream.scale(of, *fade_weights(p), frame)
             case Transition.WIPE:
-                yield from self._mosaics(a, b, steps, self._wiped)
+                for frame, p in steps:
+                    boundary = wipe_column(p, self.preset.width) // CELL
+                    yield self.stream.pan(b, a, self._strips(boundary, 0, 0), frame)[0]
             case Transition.DISSOLVE:
-                yield from self._mosaics(a, b, steps, lambda p: self._dissolved(p, index))
+                for frame, p in steps:
+                    yield self.stream.mosaic(a, b, self._dissolved(p, index), frame)
             case Transition.SLIDE:
                 yield from self._slide(a, b, steps)
             case Transition.ZOOM:
                 raise ValueError("a zoom cannot be told")
-
-    # --- wipe and dissolve -------------------------------------------------------------
-
-    def _mosaics(
-        self,
-        a: Reference,
-        b: Reference,
-        steps: list[tuple[int, Fraction]],
-        cells: Callable[[Fraction], NDArray[np.bool_]],
-    ) -> Iterator[AccessUnit]:
-        for frame, p in steps:
-            shown = cells(p)
-            # What more blocks show is the first reference: most are then skipped.
-            if 2 * p > 1:
-                yield self.stream.mosaic(b, a, ~shown, frame)
-            else:
-                yield self.stream.mosaic(a, b, shown, frame)
-
-    def _wiped(self, p: Fraction) -> NDArray[np.bool_]:
-        rows, columns = self._blocks()
-        return np.broadcast_to(
-            np.arange(columns) < wipe_column(p, self.preset.width) // CELL, (rows, columns)
-        )
 
     def _dissolved(self, p: Fraction, index: int) -> NDArray[np.bool_]:
         cells = dissolve_cells(p, index, self.preset.width, self.preset.height)
@@ -189,7 +170,7 @@ class TransitionTeller:
         if not all(_reaches(width, shift) for shift in shifts):
             middle = slide_pivot(shifts, width)
             assert middle is not None  # noqa: S101 - `can_be_told` said so
-            strips = self._strips(shifts[middle], shifts[middle], shifts[middle] - width)
+            strips = self._slid(shifts[middle], shifts[middle], shifts[middle] - width)
             unit, pivot = self.stream.pan(a, b, strips, steps[middle][0], keep=True)
             yield unit
         for k, ((frame, _), shift) in enumerate(zip(steps, shifts, strict=True)):
@@ -202,15 +183,15 @@ class TransitionTeller:
                     right, from_b = pivot, from_pivot
                 else:
                     left, from_a = pivot, from_pivot
-            unit, _ = self.stream.pan(left, right, self._strips(shift, from_a, from_b), frame)
+            unit, _ = self.stream.pan(left, right, self._slid(shift, from_a, from_b), frame)
             yield unit
 
-    def _strips(self, shift: int, left: int, right: int) -> list[Strip]:
-        """The first reference moved by `left` columns, and from the seam on the other by `right`.
+    def _slid(self, shift: int, left: int, right: int) -> list[Strip]:
+        """Strips with the seam on the next multiple of 8 columns at or after B's edge."""
+        return self._strips(ceil((self.preset.width - shift) / CELL), left, right)
 
-        The seam stands on the next multiple of 8 columns at or after B's edge.
-        """
+    def _strips(self, boundary: int, left: int, right: int) -> list[Strip]:
+        """The first reference moved by `left` columns, from `boundary` on the other by `right`."""
         _, columns = self._blocks()
-        seam = ceil((self.preset.width - shift) / CELL)
         before, after = Strip(0, _QUARTER * left), Strip(1, _QUARTER * right)
-        return [before if column < seam else after for column in range(columns)]
+        return [before if column < boundary else after for column in range(columns)]

@@ -122,7 +122,8 @@ class Stream:
         if not picture.is_intra or not picture.is_reference:
             raise BitstreamError("a still is a reference picture of I slices")
         order_count = self._place(output, idr=idr, is_reference=True)
-        data = self._reheaded(picture, pps, order_count, idr=idr)
+        unmodified = [()] * len(picture.slices)
+        data = self._reheaded(picture, pps, order_count, idr, unmodified)
         return AccessUnit(data, output, idr), self._keep(order_count)
 
     def hold(self, of: Reference, output: int) -> AccessUnit:
@@ -214,6 +215,10 @@ class Stream:
         """
         if len(strips) != 2 * self._sps.mb_columns:
             raise ValueError(f"{len(strips)} strips are not the columns of a picture")
+        if 2 * sum(strip.reference for strip in strips) > len(strips):
+            # P_Skip shows reference 0, so that is the one of which more is seen.
+            left, right = right, left
+            strips = [Strip(1 - strip.reference, strip.mv_x) for strip in strips]
         told = self._told(
             SliceType.P,
             _PLAIN,
@@ -242,22 +247,22 @@ class Stream:
             pps = self._accepted(picture)
             placed = source.place(picture)
             output = first_output + placed.number
-            order_count = self._place(output, idr=picture.is_idr, is_reference=picture.is_reference)
-            data = self._reheaded(
-                picture,
-                pps,
-                order_count,
-                idr=picture.is_idr,
-                modifications=[
-                    self._references.modifications(
-                        [[ours[reference] for reference in entries] for entries in lists],
-                        coded.header.slice_type,
-                        self._references.next_frame_num,
-                        order_count,
-                    )
-                    for coded, lists in zip(picture.slices, placed.lists, strict=True)
-                ],
-            )
+            try:
+                order_count = self._place(
+                    output, idr=picture.is_idr, is_reference=picture.is_reference
+                )
+            except ValueError as error:
+                raise BitstreamError(f"x264's pictures do not fit into the stream: {error}") from error
+            modifications = [
+                self._references.modifications(
+                    [[ours[entry] for entry in entries] for entries in lists],
+                    coded.header.slice_type,
+                    self._references.next_frame_num,
+                    order_count,
+                )
+                for coded, lists in zip(picture.slices, placed.lists, strict=True)
+            ]
+            data = self._reheaded(picture, pps, order_count, picture.is_idr, modifications)
             if placed.reference is not None:
                 ours[placed.reference] = self._keep(order_count)
             yield AccessUnit(data, output, picture.is_idr)
@@ -336,20 +341,19 @@ class Stream:
         picture: CodedPicture,
         pps: Pps,
         order_count: int,
-        *,
         idr: bool,
-        modifications: Sequence[tuple[tuple[Modification, ...], ...]] | None = None,
+        modifications: Sequence[tuple[tuple[Modification, ...], ...]],
     ) -> bytes:
         """The NAL units of a coded picture, as the next picture of this stream."""
         units = []
-        for index, coded in enumerate(picture.slices):
+        for coded, steps in zip(picture.slices, modifications, strict=True):
             header = replace(
                 coded.header,
                 pps_id=pps.id,
                 frame_num=self._references.next_frame_num,
                 pic_order_cnt_lsb=order_count % self._sps.max_pic_order_cnt_lsb,
                 idr_pic_id=self._idr_pic_id if idr else None,
-                modifications=modifications[index] if modifications else (),
+                modifications=steps,
                 no_output_of_prior_pics=False,
             )
             units.append(length_prefixed(coded.under(header, self._sps, pps).write()))
