@@ -14,7 +14,6 @@ from fractions import Fraction
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compositor.h264.levels import HORIZONTAL_MV_RANGE
 from compositor.h264.references import Reference
@@ -105,6 +104,10 @@ def fade_weights(p: Fraction) -> tuple[Weight, Weight]:
     )
 
 
+Steps = list[tuple[int, Fraction]]
+"""The pictures of a transition: number in output order, and progress."""
+
+
 @dataclass(frozen=True)
 class TransitionTeller:
     """Writes the pictures of transitions into a stream."""
@@ -117,74 +120,75 @@ class TransitionTeller:
 
         `a` and `b` are the stills; `b` has been decoded, and is shown next.
         """
-        first = slot.first_frame + slot.hold_frame_count
-        steps = list(enumerate(slot.progress(), first))
+        steps = list(enumerate(slot.progress(), slot.first_frame + slot.hold_frame_count))
         match slot.transition:
             case Transition.CROSSFADE:
-                for frame, p in steps:
-                    yield self.stream.blend(a, b, crossfade_weight(p), frame)
+                return self._crossfade(a, b, steps)
             case Transition.FADE:
-                for frame, p in steps:
-                    of = a if 2 * p <= 1 else b
-                    yield self.stream.scale(of, *fade_weights(p), frame)
+                return self._fade(a, b, steps)
             case Transition.WIPE:
-                for frame, p in steps:
-                    boundary = wipe_column(p, self.preset.width) // CELL
-                    yield self.stream.pan(b, a, self._strips(boundary, 0, 0), frame)[0]
+                return self._wipe(a, b, steps)
             case Transition.DISSOLVE:
-                for frame, p in steps:
-                    yield self.stream.mosaic(a, b, self._dissolved(p, index), frame)
+                return self._dissolve(a, b, steps, index)
             case Transition.SLIDE:
-                yield from self._slide(a, b, steps)
+                return self._slide(a, b, steps)
             case Transition.ZOOM:
                 raise ValueError("a zoom cannot be told")
 
-    def _dissolved(self, p: Fraction, index: int) -> NDArray[np.bool_]:
-        cells = dissolve_cells(p, index, self.preset.width, self.preset.height)
-        rows, columns = self._blocks()
-        beyond = ((0, rows - cells.shape[0]), (0, columns - cells.shape[1]))
-        return np.pad(cells, beyond, mode="edge")
+    def _crossfade(self, a: Reference, b: Reference, steps: Steps) -> Iterator[AccessUnit]:
+        for frame, p in steps:
+            yield self.stream.blend(a, b, crossfade_weight(p), frame)
 
-    def _blocks(self) -> tuple[int, int]:
-        """Rows and columns of 8x8 blocks in whole macroblocks."""
-        per_side = _MACROBLOCK // CELL
-        return (
-            per_side * ceil(self.preset.height / _MACROBLOCK),
-            per_side * ceil(self.preset.width / _MACROBLOCK),
-        )
+    def _fade(self, a: Reference, b: Reference, steps: Steps) -> Iterator[AccessUnit]:
+        for frame, p in steps:
+            yield self.stream.scale(a if 2 * p <= 1 else b, *fade_weights(p), frame)
 
-    # --- slide -------------------------------------------------------------------------
+    def _wipe(self, a: Reference, b: Reference, steps: Steps) -> Iterator[AccessUnit]:
+        for frame, p in steps:
+            boundary = wipe_column(p, self.preset.width) // CELL
+            yield self.stream.pan(b, a, self._strips(boundary, 0, 0), frame)[0]
 
-    def _slide(
-        self, a: Reference, b: Reference, steps: list[tuple[int, Fraction]]
+    def _dissolve(
+        self, a: Reference, b: Reference, steps: Steps, index: int
     ) -> Iterator[AccessUnit]:
-        """A from `shift` columns to the right, B from `width - shift` to the left.
+        rows, columns = self._blocks()
+        for frame, p in steps:
+            cells = dissolve_cells(p, index, self.preset.width, self.preset.height)
+            beyond = ((0, rows - cells.shape[0]), (0, columns - cells.shape[1]))
+            yield self.stream.mosaic(a, b, np.pad(cells, beyond, mode="edge"), frame)
 
-        In a picture that is too far from one of them, that one is taken from the
-        pivot, in which it stands half way.
-        """
+    def _slide(self, a: Reference, b: Reference, steps: Steps) -> Iterator[AccessUnit]:
+        """A from `shift` columns to the right, B from `width - shift` to the left."""
         width = self.preset.width
         shifts = [slide_shift(p, width) for _, p in steps]
-        pivot: Reference | None = None
-        middle = None
         if not all(_reaches(width, shift) for shift in shifts):
-            middle = slide_pivot(shifts, width)
-            assert middle is not None  # noqa: S101 - `can_be_told` said so
-            strips = self._slid(shifts[middle], shifts[middle], shifts[middle] - width)
-            unit, pivot = self.stream.pan(a, b, strips, steps[middle][0], keep=True)
-            yield unit
+            yield from self._wide_slide(a, b, steps, shifts)
+            return
+        for (frame, _), shift in zip(steps, shifts, strict=True):
+            yield self.stream.pan(a, b, self._slid(shift, shift, shift - width), frame)[0]
+
+    def _wide_slide(
+        self, a: Reference, b: Reference, steps: Steps, shifts: list[int]
+    ) -> Iterator[AccessUnit]:
+        """A slide whose pictures are too far from one of the stills to refer to it.
+
+        They take that one from the pivot, in which it stands half way.
+        """
+        width = self.preset.width
+        middle = slide_pivot(shifts, width)
+        assert middle is not None  # noqa: S101 - `can_be_told` said so
+        half = shifts[middle]
+        strips = self._slid(half, half, half - width)
+        unit, pivot = self.stream.pan(a, b, strips, steps[middle][0], keep=True)
+        assert pivot is not None  # noqa: S101 - it is kept
+        yield unit
         for k, ((frame, _), shift) in enumerate(zip(steps, shifts, strict=True)):
-            if k == middle:
-                continue
-            left, right, from_a, from_b = a, b, shift, shift - width
-            if pivot is not None and middle is not None:
-                from_pivot = shift - shifts[middle]
-                if k < middle:
-                    right, from_b = pivot, from_pivot
-                else:
-                    left, from_a = pivot, from_pivot
-            unit, _ = self.stream.pan(left, right, self._slid(shift, from_a, from_b), frame)
-            yield unit
+            if k < middle:
+                strips = self._slid(shift, shift, shift - half)
+                yield self.stream.pan(a, pivot, strips, frame)[0]
+            elif k > middle:
+                strips = self._slid(shift, shift - half, shift - width)
+                yield self.stream.pan(pivot, b, strips, frame)[0]
 
     def _slid(self, shift: int, left: int, right: int) -> list[Strip]:
         """Strips with the seam on the next multiple of 8 columns at or after B's edge."""
@@ -195,3 +199,11 @@ class TransitionTeller:
         _, columns = self._blocks()
         before, after = Strip(0, _QUARTER * left), Strip(1, _QUARTER * right)
         return [before if column < boundary else after for column in range(columns)]
+
+    def _blocks(self) -> tuple[int, int]:
+        """Rows and columns of 8x8 blocks in whole macroblocks."""
+        per_side = _MACROBLOCK // CELL
+        return (
+            per_side * ceil(self.preset.height / _MACROBLOCK),
+            per_side * ceil(self.preset.width / _MACROBLOCK),
+        )
