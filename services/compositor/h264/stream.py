@@ -252,7 +252,9 @@ class Stream:
                     output, idr=picture.is_idr, is_reference=picture.is_reference
                 )
             except ValueError as error:
-                raise BitstreamError(f"x264's pictures do not fit into the stream: {error}") from error
+                raise BitstreamError(
+                    f"x264's pictures do not fit into the stream: {error}"
+                ) from error
             modifications = [
                 self._references.modifications(
                     [[ours[entry] for entry in entries] for entries in lists],
@@ -277,7 +279,8 @@ class Stream:
             raise BitstreamError("direct motion is inferred otherwise than in the stream")
         if sps.max_num_ref_frames > self._sps.max_num_ref_frames:
             raise BitstreamError(f"a picture asks for {sps.max_num_ref_frames} references")
-        if sps.level_idc > self._sps.level_idc:
+        # The level bounds motion; what it allows of intra pictures is for their coder to know.
+        if sps.level_idc > self._sps.level_idc and not picture.is_intra:
             raise BitstreamError(f"a picture asks for level {sps.level_idc / 10}")
         pps = self._coded.get(_anonymous(picture.pps))
         if pps is None:

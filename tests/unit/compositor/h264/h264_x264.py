@@ -31,8 +31,13 @@ def moving(width, height, count, seed=0):
     ]
 
 
-def access_units(pictures, params, *, preset="superfast", crf=20, fps=30):
-    """x264's packets, in Annex B, in decoding order."""
+def access_units(pictures, params, **options):
+    """x264's access units in Annex B, in decoding order."""
+    return [data for data, _ in timed_access_units(pictures, params, **options)]
+
+
+def timed_access_units(pictures, params, *, preset="superfast", crf=20, fps=30):
+    """x264's access units with the numbers of their pictures in output order."""
     rows, width = pictures[0].shape
     codec = av.CodecContext.create("libx264", "w")
     codec.width, codec.height, codec.pix_fmt = width, rows * 2 // 3, "yuv420p"
@@ -48,7 +53,7 @@ def access_units(pictures, params, *, preset="superfast", crf=20, fps=30):
         frame = av.VideoFrame.from_numpy_buffer(picture, format="yuv420p")
         frame.pts = number
         packets += codec.encode(frame)
-    return [bytes(packet) for packet in [*packets, *codec.encode(None)]]
+    return [(bytes(packet), packet.pts) for packet in [*packets, *codec.encode(None)]]
 
 
 def still(width, height, seed, *, params="", **options):
