@@ -29,6 +29,12 @@ from compositor.timeline import Timeline
 from compositor.transitions import WIDE, compose
 from rpckit.video import Preset
 
+STILL_CRF_OFFSET = 2
+"""How much coarser a still is coded than a whole video. x264 codes an intra picture some
+three steps finer than its rate factor says, because those after it lean on it; here they
+are it. Measured on natural stills, that leaves each picture at or above what the reference
+engine gives, in fewer bytes."""
+
 
 class CompressedEngine:
     """See `engine.Engine`."""
@@ -39,9 +45,13 @@ class CompressedEngine:
         self._intra_preset = intra_preset
 
     @property
+    def _still_crf(self) -> float:
+        return self._coding.crf + STILL_CRF_OFFSET
+
+    @property
     def description(self) -> str:
         """See `engine.Engine`."""
-        stills = f"{x264_version()} {self._intra_preset} crf {self._coding.crf:g}"
+        stills = f"{x264_version()} {self._intra_preset} crf {self._still_crf:g}"
         return f"compressed domain, stills by {stills}"
 
     def compose(
@@ -61,7 +71,7 @@ class CompressedEngine:
             lambda index: can_be_told(timeline.slots[index], preset, ceiling),
         )
         budgets = still_budgets(scenes, preset.fps, ceiling)
-        coder = IntraCoder(preset, x264_preset=self._intra_preset, crf=self._coding.crf)
+        coder = IntraCoder(preset, x264_preset=self._intra_preset, crf=self._still_crf)
         segments = SegmentCoder(preset, self._coding, longest)
         form = _format(preset)
         stream = Stream(
