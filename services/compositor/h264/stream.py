@@ -39,8 +39,6 @@ __all__ = ["AccessUnit", "Format", "Reference", "Stream", "Strip", "Weight"]
 BLEND_WHOLE = 128
 """The weights of a blend add up to this."""
 _BLEND_LOG2_DENOM = 6
-SCALE_WHOLE = 128
-"""The weight that leaves samples as they are; one less is the largest that can be said."""
 _SCALE_LOG2_DENOM = 7
 
 _REF_IDC = 2
@@ -84,7 +82,6 @@ class Stream:
         Raises:
             ValueError: no level allows the format.
         """
-        self._format = format
         self._sps = format.sps()
         contents = dict.fromkeys((_anonymous(intra), _anonymous(coded)))
         self._coded = {
