@@ -1,11 +1,12 @@
-"""The reference engine: makes every picture in planes and codes it with x264."""
+"""The reference engine: makes every picture in planes and has it coded."""
 
 from __future__ import annotations
 
+from compositor.encoder.codec import PictureCoder
 from compositor.encoder.pictures import Encoder
-from compositor.encoder.x264 import Coding
 from compositor.engine import Sink, Stills
 from compositor.planes import Planes
+from compositor.spool import Spool
 from compositor.timeline import Slot, Timeline
 from compositor.transitions import compose
 from rpckit.video import Preset
@@ -14,19 +15,26 @@ from rpckit.video import Preset
 class ReferenceEngine:
     """See `engine.Engine`."""
 
-    def __init__(self, coding: Coding, flush_after: float) -> None:
+    def __init__(self, coder: PictureCoder, flush_after: float) -> None:
         """`flush_after` is how many seconds a still may be late before what there is is sent."""
-        self._coding = coding
+        self._coder = coder
         self._flush_after = flush_after
 
     @property
     def description(self) -> str:
         """See `engine.Engine`."""
-        return self._coding.description
+        return self._coder.description
 
-    def compose(self, preset: Preset, timeline: Timeline, stills: Stills, sink: Sink) -> None:
+    def compose(
+        self,
+        preset: Preset,
+        timeline: Timeline,
+        stills: Stills,
+        sink: Sink,
+        stored: Spool | None = None,
+    ) -> None:
         """See `engine.Engine`."""
-        encoder = Encoder(preset, self._coding, sink)
+        encoder = Encoder(preset, self._coder, sink, stored)
         try:
             _Walk(encoder, preset, stills, sink, self._flush_after).along(timeline)
             encoder.close()

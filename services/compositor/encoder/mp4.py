@@ -21,8 +21,8 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from compositor.encoder.codec import describe
 from compositor.encoder.failures import failures
-from compositor.encoder.x264 import describe
 from compositor.engine import Sink
 from compositor.spool import Spool
 

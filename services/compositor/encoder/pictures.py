@@ -1,22 +1,28 @@
-"""Pictures by x264 into MP4, one by one."""
+"""Pictures into MP4, one by one, in any codec."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 
+from compositor.encoder.codec import PictureCoder
 from compositor.encoder.failures import failures
 from compositor.encoder.frames import frame
 from compositor.encoder.mp4 import Mp4, Track
-from compositor.encoder.x264 import Coding, opened
 from compositor.engine import Sink
 from compositor.planes import Planes
 from compositor.spool import Spool
 from rpckit.errors import GatorError, Reason
-from rpckit.video import Preset
+from rpckit.video import Codec, Preset
+
+_TRACKS: dict[Codec, Literal["h264", "hevc", "av1"]] = {
+    Codec.H264: "h264",
+    Codec.HEVC: "hevc",
+    Codec.AV1: "av1",
+}
 
 
 class Encoder:
@@ -28,21 +34,22 @@ class Encoder:
     """
 
     def __init__(
-        self, preset: Preset, coding: Coding, sink: Sink, stored: Spool | None = None
+        self, preset: Preset, coder: PictureCoder, sink: Sink, stored: Spool | None = None
     ) -> None:
         """`stored`, if given, gets the same video with its index in front; see `Mp4`."""
         self._preset = preset
-        self._coding = coding
+        self._coder = coder
         self._sink = sink
         self._frames = 0
         self._packets = 0
         with failures():
-            # This x264 only tells the muxer the parameters.
-            header = opened(preset, coding, threads=1)
+            # This one only tells the muxer the parameters.
+            header = coder.open(preset, header=True)
         self._extradata = header.extradata or b""
         # Pictures by which decoding order may be behind display order.
-        self._delay = header.reorder_depth
-        track = Track("h264", preset.width, preset.height, preset.fps, self._extradata)
+        self._delay = max(header.reorder_depth, coder.reorder)
+        codec = _TRACKS[coder.codec]
+        track = Track(codec, preset.width, preset.height, preset.fps, self._extradata)
         self._file = Mp4(track, sink, stored)
         self._codec: VideoCodecContext | None = None
 
@@ -55,20 +62,18 @@ class Encoder:
             self._mux(codec.encode_lazy(coming))
 
     def flush(self) -> None:
-        """Codes and sends what the encoder holds back to look ahead.
+        """Codes and sends what the coder holds back to look ahead, if it does.
 
-        x264 cannot go on after that, so the next picture begins a new instance
+        A coder cannot go on after that, so the next picture begins a new one
         with the same parameters, with a picture at which a reader can start. Of
         what is sent, the muxer still holds the last fragment, under 0.5 s.
         """
-        with failures():
-            if self._codec is not None:
-                codec, self._codec = self._codec, None
-                self._mux(codec.encode_lazy(None))
+        if self._frames > self._packets:
+            self._drain()
 
     def close(self) -> None:
         """Codes what is left and completes the file."""
-        self.flush()
+        self._drain()
         self._file.close()
 
     def abort(self) -> None:
@@ -76,8 +81,14 @@ class Encoder:
         self._codec = None
         self._file.abort()
 
+    def _drain(self) -> None:
+        with failures():
+            if self._codec is not None:
+                codec, self._codec = self._codec, None
+                self._mux(codec.encode_lazy(None))
+
     def _start(self) -> VideoCodecContext:
-        codec = opened(self._preset, self._coding, threads=self._coding.thread_count)
+        codec = self._coder.open(self._preset)
         if codec.extradata != self._extradata:
             raise GatorError(
                 Reason.ENCODING_FAILED,

@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 
 from compositor.encoder.failures import failures
 from compositor.encoder.frames import frame
-from compositor.encoder.x264 import COMMON, Coding, ceilings, x264
+from compositor.encoder.x264 import COMMON, Coding, x264
 from compositor.planes import Planes
 from rpckit.video import Preset
 
@@ -100,7 +100,7 @@ class SegmentCoder:
         return x264(
             self._preset,
             x264_preset,
-            ceilings(self._preset, self._coding),
+            self._coding.options(self._preset),
             [
                 *_PARAMETERS,
                 *(_WIDE_PARAMETERS if wide else ()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,14 +12,11 @@ import av
 import numpy as np
 from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
+from compositor.encoder.codec import MAX_THREADS, ceilings, cpu_count, create, gop_pictures
 from compositor.encoder.failures import failures
 from compositor.planes import NEUTRAL_C
-from rpckit.video import Preset
-
-MAX_THREADS = 16
-"""Each thread of x264 holds a picture with its filtered copies: about 40 MB at 4K."""
+from rpckit.video import Codec, Preset
 
 COMMON = ("force-cfr=1", "cabac=1", "8x8dct=1")
 """A constant rate, and what makes it High, which the fastest preset leaves out."""
@@ -29,7 +25,7 @@ _MORE_THAN_4_REFERENCES = ("slow", "slower")
 
 @dataclass(frozen=True)
 class Coding:
-    """How pictures are coded."""
+    """H.264 by x264, a `PictureCoder`."""
 
     x264_preset: str = "veryfast"
     """x264's own preset, "ultrafast" to "slower"."""
@@ -47,38 +43,47 @@ class Coding:
 
     def gop_pictures(self, fps: int) -> int:
         """Most pictures from one at which a reader can start to the next, at least 1."""
-        return max(1, int(self.gop_seconds * fps))
+        return gop_pictures(self.gop_seconds, fps)
 
     @property
     def description(self) -> str:
         """What codes the pictures, such as "x264 core 165 veryfast crf 18"."""
         return f"{x264_version()} {self.x264_preset} crf {self.crf:g}"
 
+    @property
+    def codec(self) -> Codec:
+        """See `PictureCoder`."""
+        return Codec.H264
 
-def opened(preset: Preset, coding: Coding, *, threads: int) -> VideoCodecContext:
-    """An x264 for the pictures of a whole video, with its parameter sets as extradata."""
-    return x264(
-        preset,
-        coding.x264_preset,
-        ceilings(preset, coding),
-        [
-            *COMMON,
-            f"keyint={coding.gop_pictures(preset.fps)}",
-            "open-gop=0",
-            *(["ref=4"] if coding.x264_preset in _MORE_THAN_4_REFERENCES else []),
-        ],
-        threads=threads,
-        global_header=True,
-    )
+    @property
+    def hardware(self) -> bool:
+        """See `PictureCoder`."""
+        return False
 
+    @property
+    def reorder(self) -> int:
+        """See `PictureCoder`."""
+        return 0
 
-def ceilings(preset: Preset, coding: Coding) -> dict[str, str]:
-    """FFmpeg's options for the quality, and for the rate that it may not exceed."""
-    return {
-        "crf": f"{coding.crf:g}",
-        "maxrate": str(preset.bitrate * 3 // 2),
-        "bufsize": str(preset.bitrate * 2),
-    }
+    def options(self, preset: Preset) -> dict[str, str]:
+        """FFmpeg's options for the quality, and for the rate that it may not exceed."""
+        return {"crf": f"{self.crf:g}", **ceilings(preset)}
+
+    def open(self, preset: Preset, *, header: bool = False) -> VideoCodecContext:
+        """See `PictureCoder`."""
+        return x264(
+            preset,
+            self.x264_preset,
+            self.options(preset),
+            [
+                *COMMON,
+                f"keyint={self.gop_pictures(preset.fps)}",
+                "open-gop=0",
+                *(["ref=4"] if self.x264_preset in _MORE_THAN_4_REFERENCES else []),
+            ],
+            threads=1 if header else self.thread_count,
+            global_header=True,
+        )
 
 
 def x264(
@@ -100,13 +105,12 @@ def x264(
         threads: Pictures that are coded at the same time.
         global_header: Whether parameter sets are the extradata, or stand before IDR pictures.
     """
-    codec = av.CodecContext.create("libx264", "w")
-    describe(codec, preset.width, preset.height, preset.fps)
+    codec = create("libx264", preset)
     # PyAV's default is slices on as many threads as there are CPUs.
     codec.thread_type = "FRAME"
     codec.thread_count = threads
-    if global_header:
-        codec.flags |= Flags.global_header
+    if not global_header:
+        codec.flags &= ~Flags.global_header
     codec.options = {
         "preset": x264_preset,
         "profile": "high",
@@ -116,25 +120,6 @@ def x264(
     }
     codec.open()
     return codec
-
-
-def describe(codec: VideoCodecContext, width: int, height: int, fps: int) -> None:
-    """Says what the pictures are: 8 bit 4:2:0, BT.709, limited range, a constant rate."""
-    codec.width = width
-    codec.height = height
-    codec.pix_fmt = "yuv420p"
-    codec.framerate = Fraction(fps)
-    codec.time_base = Fraction(1, fps)
-    codec.color_range = ColorRange.MPEG
-    codec.colorspace = Colorspace.ITU709
-    codec.color_primaries = ColorPrimaries.BT709
-    codec.color_trc = ColorTrc.BT709
-
-
-def cpu_count() -> int:
-    """CPUs that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @cache

@@ -11,7 +11,7 @@ from compositor_video import Collector, boxes, complaints, decode, nal_units, pa
 
 from compositor.encoder.mp4 import Mp4, Track
 from compositor.encoder.pictures import Encoder
-from compositor.encoder.x264 import Coding, opened
+from compositor.encoder.x264 import Coding
 from compositor.engine import Cancelled
 from compositor.planes import Planes
 from compositor.spool import Spool
@@ -35,7 +35,7 @@ def noise(number):
 
 def coded(count):
     """Packets (Annex B) of x264, in decoding order: data, pts, key; its extradata and delay."""
-    codec = opened(PRESET, Coding(gop_seconds=1), threads=1)
+    codec = Coding(gop_seconds=1, threads=1).open(PRESET)
     found = []
     for number in [*range(count), None]:
         picture = None
