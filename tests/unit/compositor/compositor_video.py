@@ -64,6 +64,16 @@ def decode(data):
         )
 
 
+def decode_any(data):
+    """(time in seconds, luma) of every picture of a file in any codec."""
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.video[0]
+        return [
+            (frame.pts * stream.time_base, frame.to_ndarray()[: frame.height].copy())
+            for frame in container.decode(stream)
+        ]
+
+
 def pictures_so_far(data):
     """How many pictures a player can show of a file that is still coming."""
     end = at = 0

@@ -73,6 +73,7 @@ class RenderRequest(_message.Message):
     NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
     FALLBACK_POLICY_FIELD_NUMBER: _builtins.int
     STRICT_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
     quality: _video_pb2.Quality.ValueType
     """Size, rate and bit rate. Unspecified means high."""
     transition: _video_pb2.Transition.ValueType
@@ -91,6 +92,8 @@ class RenderRequest(_message.Message):
     """
     strict: _builtins.bool
     """Refuse what would otherwise be replaced with a warning."""
+    codec: _video_pb2.Codec.ValueType
+    """How the pictures are coded. Unspecified means H.264."""
     @_builtins.property
     def scenes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Scene]:
         """The scenes in order, 1 to 500. One scene is a video of one still."""
@@ -119,10 +122,11 @@ class RenderRequest(_message.Message):
         negative_prompt: _builtins.str = ...,
         fallback_policy: _frame_pb2.FallbackPolicy.ValueType = ...,
         strict: _builtins.bool = ...,
+        codec: _video_pb2.Codec.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_use_ai_generation", b"_use_ai_generation", "duration_per_frame", b"duration_per_frame", "guidance_scale", b"guidance_scale", "num_inference_steps", b"num_inference_steps", "transition_duration", b"transition_duration", "use_ai_generation", b"use_ai_generation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_use_ai_generation", b"_use_ai_generation", "duration_per_frame", b"duration_per_frame", "fallback_policy", b"fallback_policy", "guidance_scale", b"guidance_scale", "negative_prompt", b"negative_prompt", "num_inference_steps", b"num_inference_steps", "quality", b"quality", "scenes", b"scenes", "strict", b"strict", "transition", b"transition", "transition_duration", b"transition_duration", "use_ai_generation", b"use_ai_generation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_use_ai_generation", b"_use_ai_generation", "codec", b"codec", "duration_per_frame", b"duration_per_frame", "fallback_policy", b"fallback_policy", "guidance_scale", b"guidance_scale", "negative_prompt", b"negative_prompt", "num_inference_steps", b"num_inference_steps", "quality", b"quality", "scenes", b"scenes", "strict", b"strict", "transition", b"transition", "transition_duration", b"transition_duration", "use_ai_generation", b"use_ai_generation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
     _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
@@ -598,8 +602,9 @@ class GetCapabilitiesResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     ENCODER_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    CODECS_FIELD_NUMBER: _builtins.int
     encoder: _builtins.str
-    """What codes the pictures, such as "x264 veryfast crf 18"."""
+    """What codes the pictures of H.264 videos, such as "x264 veryfast crf 18"."""
     version: _builtins.str
     """Version of the service."""
     @_builtins.property
@@ -622,6 +627,10 @@ class GetCapabilitiesResponse(_message.Message):
     def limits(self) -> Global___Limits:
         """Limits on requests."""
 
+    @_builtins.property
+    def codecs(self) -> _containers.RepeatedCompositeFieldContainer[_capability_pb2.CodecCapability]:
+        """Codecs there are, and what codes each."""
+
     def __init__(
         self,
         *,
@@ -632,10 +641,11 @@ class GetCapabilitiesResponse(_message.Message):
         limits: Global___Limits | None = ...,
         encoder: _builtins.str = ...,
         version: _builtins.str = ...,
+        codecs: _abc.Iterable[_capability_pb2.CodecCapability] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "device", b"device", "encoder", b"encoder", "limits", b"limits", "presets", b"presets", "transitions", b"transitions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "codecs", b"codecs", "device", b"device", "encoder", b"encoder", "limits", b"limits", "presets", b"presets", "transitions", b"transitions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
