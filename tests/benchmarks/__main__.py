@@ -74,7 +74,9 @@ def arguments() -> argparse.Namespace:
         "--contenders", type=_words(BY_KEY), default=tuple(BY_KEY), help=",".join(BY_KEY)
     )
     frames.add_argument(
-        "--all", action="store_true", help="measure too what is computed because it takes minutes"
+        "--all",
+        action="store_true",
+        help="run what is computed by default, and as often, because it takes minutes",
     )
     whole = parser.add_argument_group("renders")
     whole.add_argument("--presets", default="draft,high", help="default: %(default)s")

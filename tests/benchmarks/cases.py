@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class Case:
     contenders: tuple[str, ...] = tuple(BY_KEY)
     computed: tuple[str, ...] = ()
     """Of the contenders, those that take minutes."""
+    patience: float = float("inf")
+    """Seconds of a run beyond which a contender has only one here, if `Effort` has more."""
 
     def job(self, folder: Path, stills: Stills) -> Job:
         duration = Fraction(self.seconds)
@@ -50,7 +52,7 @@ CASES: Sequence[Case] = (
         computed=("medium", "veryfast", "moviepy"),
     ),
     *(
-        Case(Quality.HIGH, transition=transition, contenders=TRANSITIONS)
+        Case(Quality.HIGH, transition=transition, contenders=TRANSITIONS, patience=3)
         for transition in Transition
         if transition is not Transition.CROSSFADE
     ),
@@ -76,13 +78,14 @@ class Gallery:
 def measured(
     jobs: Iterable[tuple[Case, Job]], effort: Effort, chosen: Sequence[str], *, compute: bool
 ) -> list[Row]:
-    """The rows of all cases; with `compute`, without running what takes minutes."""
+    """The rows of all cases; with `compute`, without what takes long."""
     rows: list[Row] = []
     for case, job in jobs:
         skipped = case.computed if compute else ()
         keys = [key for key in case.contenders if key in chosen]
         runners = [BY_KEY[key] for key in keys if key not in skipped]
-        found = {row.key: row for row in turns(job, runners, effort)}
+        here = effort if not compute else replace(effort, slow=min(effort.slow, case.patience))
+        found = {row.key: row for row in turns(job, runners, here)}
         for key in keys:
             if key in skipped:
                 found[key] = Row(job, key, BY_KEY[key].title)

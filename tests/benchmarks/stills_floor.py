@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from compositor.encoder.stills import IntraCoder
 from compositor.encoder.x264 import cpu_count
 from compositor.planes import to_i420
 from rpckit.video import PRESETS, Preset, Quality
 from tests.benchmarks.engine_process import Order, Report
+from tests.benchmarks.engines import still_coder
 
 ANY_SIZE = 1 << 62
 """Bits."""
@@ -30,7 +30,7 @@ ANY_SIZE = 1 << 62
 def intra(preset: Preset, path: str) -> bytes:
     """One frame as an intra picture."""
     rgb = np.fromfile(path, np.uint8).reshape(preset.height, preset.width, 3)
-    return IntraCoder(preset).code(to_i420(rgb), ANY_SIZE)
+    return still_coder(preset).code(to_i420(rgb), ANY_SIZE)
 
 
 def main() -> None:
