@@ -39,6 +39,7 @@ class ReferencePictures:
         self._maximum = maximum
         self._max_frame_num = max_frame_num
         self._held: list[Reference] = []
+        self._next_frame_num = 0
 
     def __contains__(self, reference: object) -> bool:
         """Whether a slice can refer to it."""
@@ -47,9 +48,7 @@ class ReferencePictures:
     @property
     def next_frame_num(self) -> int:
         """frame_num of the next picture unless it is an IDR picture: clause 7.4.3."""
-        if not self._held:
-            return 0
-        return (self._held[-1].frame_num + 1) % self._max_frame_num
+        return self._next_frame_num
 
     @property
     def leaving(self) -> Reference | None:
@@ -59,13 +58,35 @@ class ReferencePictures:
     def clear(self) -> None:
         """What an IDR picture does before it is added: clause 8.2.5.1."""
         self._held.clear()
+        self._next_frame_num = 0
 
-    def add(self, reference: Reference) -> None:
-        """Adds the picture that was decoded; the sliding window moves: clause 8.2.5.3."""
-        if self.leaving is not None:
+    def add(self, reference: Reference, leaving: Iterable[Reference] = ()) -> None:
+        """Adds the picture that was decoded.
+
+        Those `leaving` it has named (clause 8.2.5.4.1); if it has named none, the
+        sliding window moves (clause 8.2.5.3).
+        """
+        named = list(leaving)
+        if not named and self.leaving is not None:
             # The smallest FrameNumWrap is the one that was decoded first.
-            del self._held[0]
+            named = [self.leaving]
+        self._held = [held for held in self._held if held not in named]
         self._held.append(reference)
+        self._next_frame_num = (reference.frame_num + 1) % self._max_frame_num
+
+    def all_but_last(self, order_count: int) -> list[Reference]:
+        """Those that precede PicOrderCnt `order_count` in output order, without the last of them.
+
+        In decoding order.
+        """
+        before = [held for held in self._held if held.order_count < order_count]
+        last = max(before, key=lambda held: held.order_count, default=None)
+        return [held for held in before if held is not last]
+
+    def unmarks(self, leaving: Iterable[Reference]) -> tuple[int, ...]:
+        """How the next picture names those `leaving`: clause 7.4.3.3."""
+        number = self._next_frame_num
+        return tuple(number - self._pic_num(reference, number) for reference in leaving)
 
     def initial(
         self, slice_type: SliceType, frame_num: int, order_count: int

@@ -1,8 +1,9 @@
 """Slice headers: ITU-T H.264 clause 7.3.3.
 
-What is handled is a primary coded frame of I, P and B slices whose reference
-pictures are marked by the sliding window. The reader raises BitstreamError on
-all else, and what was read is written again bit for bit.
+What is handled is a primary coded frame of I, P and B slices; reference pictures
+are short-term ones, and leave by the sliding window or because a slice names
+them. The reader raises BitstreamError on all else, and what was read is written
+again bit for bit.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from compositor.h264.parameter_sets import Pps, Sps
 _ALL_SLICES = 5
 """Added to slice_type where all slices of the picture have the same type: Table 7-6."""
 _END_OF_MODIFICATIONS = 3
+_END_OF_OPERATIONS = 0
+_UNMARK = 1
+"""memory_management_control_operation: a short-term picture is a reference no more, Table 7-9."""
 EXPLICIT = 1
 """weighted_bipred_idc of explicit weights: clause 7.4.2.2."""
 
@@ -109,6 +113,9 @@ class SliceHeader:
     weights: PredWeightTable | None = None
     no_output_of_prior_pics: bool = False
     """In IDR pictures."""
+    unmarks: tuple[int, ...] = ()
+    """Reference pictures that this reference picture makes references no more, each as the
+    difference of their picture numbers, 1 to MaxPicNum. Empty: the sliding window decides."""
     cabac_init_idc: int = 0
     """In P and B slices with CABAC."""
     slice_qp_delta: int = 0
@@ -163,10 +170,7 @@ class SliceHeader:
         if self.slice_type is not SliceType.I:
             self._write_references(writer, pps)
         if self.nal_ref_idc:
-            if self.is_idr:
-                writer.flag(self.no_output_of_prior_pics)
-            # long_term_reference_flag or adaptive_ref_pic_marking_mode_flag
-            writer.flag(False)
+            self._write_marking(writer)
         if pps.entropy_coding_mode and self.slice_type is not SliceType.I:
             writer.ue(self.cabac_init_idc)
         writer.se(self.slice_qp_delta)
@@ -186,6 +190,19 @@ class SliceHeader:
             if self.weights is None:
                 raise ValueError("the PPS asks for weights")
             _write_weights(writer, self.weights)
+
+    def _write_marking(self, writer: BitWriter) -> None:
+        """dec_ref_pic_marking(): clause 7.3.3.3."""
+        if self.is_idr:
+            writer.flag(self.no_output_of_prior_pics)
+            writer.flag(False)  # long_term_reference_flag
+            return
+        writer.flag(bool(self.unmarks))
+        if self.unmarks:
+            for difference in self.unmarks:
+                writer.ue(_UNMARK)
+                writer.ue(difference - 1)
+            writer.ue(_END_OF_OPERATIONS)
 
     @classmethod
     def read(cls, reader: BitReader, nal: Nal, sps: Sps, pps: Pps) -> SliceHeader:
@@ -210,8 +227,7 @@ class SliceHeader:
         direct_spatial_mv_pred = reader.flag() if is_b else False
         active, modifications, weights = _read_references(reader, slice_type, sps, pps)
         no_output_of_prior_pics = reader.flag() if is_idr else False
-        if nal.ref_idc and reader.flag():
-            raise BitstreamError("reference marking other than the sliding window is not handled")
+        unmarks = _read_unmarks(reader, sps.max_frame_num, is_idr=is_idr) if nal.ref_idc else ()
         has_cabac_init = pps.entropy_coding_mode and slice_type is not SliceType.I
         return cls(
             nal.ref_idc,
@@ -227,6 +243,7 @@ class SliceHeader:
             modifications,
             weights,
             no_output_of_prior_pics,
+            unmarks,
             cabac_init_idc=reader.ue(2) if has_cabac_init else 0,
             slice_qp_delta=_read_qp_delta(reader, pps),
             deblocking=_read_deblocking(reader) if pps.deblocking_filter_control_present else None,
@@ -281,6 +298,23 @@ def _read_modifications(reader: BitReader, max_pic_num: int) -> tuple[Modificati
             raise BitstreamError(f"modification_of_pic_nums_idc {idc} is not handled")
         steps.append(Modification(idc == 1, reader.ue(max_pic_num - 1) + 1))
     raise BitstreamError("a reference list is modified more often than it has entries")
+
+
+def _read_unmarks(reader: BitReader, max_pic_num: int, *, is_idr: bool) -> tuple[int, ...]:
+    """long_term_reference_flag, or from adaptive_ref_pic_marking_mode_flag on."""
+    if not reader.flag():
+        return ()
+    if is_idr:
+        raise BitstreamError("long-term reference pictures are not handled")
+    unmarks: list[int] = []
+    for _ in range(17):  # there are at most 16 reference frames
+        operation = reader.ue()
+        if operation == _END_OF_OPERATIONS and unmarks:
+            return tuple(unmarks)
+        if operation != _UNMARK:
+            raise BitstreamError(f"memory_management_control_operation {operation} is not handled")
+        unmarks.append(reader.ue(max_pic_num - 1) + 1)
+    raise BitstreamError("more reference pictures are unmarked than there can be")
 
 
 def _write_weights(writer: BitWriter, table: PredWeightTable) -> None:

@@ -47,6 +47,8 @@ class Source:
         if picture.sps != self._sps:
             raise BitstreamError("pictures come without the IDR picture of their sequence")
         header = picture.slices[0].header
+        if header.unmarks:
+            raise BitstreamError("reference marking other than the sliding window is not handled")
         if header.frame_num != self._references.next_frame_num:
             raise BitstreamError(f"there is a gap in the frame numbers before {header.frame_num}")
         order_count = self._order_count(picture)

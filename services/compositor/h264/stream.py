@@ -111,6 +111,10 @@ class Stream:
         """A still that x264 coded as I slices, with its slice data byte for byte.
 
         The same picture may be given again, as when an IDR picture stands inside a hold.
+        Of the reference pictures before it in output order a decoder keeps only the
+        last. Some have few buffers beside those for references: OpenH264 runs out
+        of them, and edge264 loses the order, where as many references as allowed
+        are held while pictures are shown that are none.
 
         Raises:
             BitstreamError: it is not intra coded, or with other parameters than the stream has.
@@ -118,10 +122,12 @@ class Stream:
         pps = self._accepted(picture)
         if not picture.is_intra or not picture.is_reference:
             raise BitstreamError("a still is a reference picture of I slices")
-        order_count = self._place(output, idr=idr, is_reference=True)
+        leaving = [] if idr else self._references.all_but_last(self._order.check(output))
+        order_count = self._place(output, idr=idr, is_reference=True, leaving=leaving)
         unmodified = [()] * len(picture.slices)
-        data = self._reheaded(picture, pps, order_count, idr, unmodified)
-        return AccessUnit(data, output, idr), self._keep(order_count)
+        unmarks = self._references.unmarks(leaving)
+        data = self._reheaded(picture, pps, order_count, idr, unmodified, unmarks)
+        return AccessUnit(data, output, idr), self._keep(order_count, leaving)
 
     def hold(self, of: Reference, output: int) -> AccessUnit:
         """`of` once more: all P_Skip, no reference picture."""
@@ -284,23 +290,27 @@ class Stream:
             raise BitstreamError("a picture is coded with another PPS than the stream has")
         return pps
 
-    def _place(self, output: int, *, idr: bool, is_reference: bool) -> int:
-        """PicOrderCnt of the next picture, a valid one; an IDR picture resets the decoder."""
+    def _place(
+        self, output: int, *, idr: bool, is_reference: bool, leaving: Sequence[Reference] = ()
+    ) -> int:
+        """PicOrderCnt of the next picture, a valid one; an IDR picture resets the decoder.
+
+        A reference picture that names none as `leaving` moves the sliding window.
+        """
         if idr:
             self._order.begin(output)
             self._references.clear()
             self._idr_pic_id ^= 1
             return 0
-        leaving = self._references.leaving
-        order_count = self._order.check(output)
-        if is_reference and leaving is not None and leaving.order_count > order_count:
+        slides = self._references.leaving if is_reference and not leaving else None
+        if slides is not None and slides.order_count > self._order.check(output):
             raise ValueError(f"picture {output} drops a reference that is not shown yet")
         return self._order.place(output, is_reference=is_reference)
 
-    def _keep(self, order_count: int) -> Reference:
+    def _keep(self, order_count: int, leaving: Sequence[Reference] = ()) -> Reference:
         """The picture just written, as a reference picture."""
         reference = Reference(self._references.next_frame_num, order_count)
-        self._references.add(reference)
+        self._references.add(reference, leaving)
         self._holds.clear()
         return reference
 
@@ -343,6 +353,7 @@ class Stream:
         order_count: int,
         idr: bool,
         modifications: Sequence[tuple[tuple[Modification, ...], ...]],
+        unmarks: tuple[int, ...] = (),
     ) -> bytes:
         """The NAL units of a coded picture, as the next picture of this stream."""
         units = []
@@ -355,6 +366,7 @@ class Stream:
                 idr_pic_id=self._idr_pic_id if idr else None,
                 modifications=steps,
                 no_output_of_prior_pics=False,
+                unmarks=unmarks,
             )
             units.append(length_prefixed(coded.under(header, self._sps, pps).write()))
         return b"".join(units)

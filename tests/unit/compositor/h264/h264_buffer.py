@@ -15,6 +15,7 @@ class Frame:
 
     output: int
     order_count: int
+    frame_num: int
     is_reference: bool
     is_waiting: bool = True
 
@@ -77,16 +78,21 @@ class Buffer:
             expected = (self.reference_frame_num + 1) % self.sps.max_frame_num
             assert header.frame_num == expected
             if is_reference:
-                self.slide()
+                self.unmark(header)
         count = self.counts.count(header.pic_order_cnt_lsb, is_reference=is_reference)
         assert count == 2 * (unit.output - self.origin)
         if is_reference:
             self.reference_frame_num = header.frame_num
-        self.store(Frame(unit.output, count, is_reference))
+        self.store(Frame(unit.output, count, header.frame_num, is_reference))
 
-    def slide(self):
+    def unmark(self, header):
+        """Clauses 8.2.5.3 and 8.2.5.4.1."""
         references = [frame for frame in self.frames if frame.is_reference]
-        if len(references) == self.sps.max_num_ref_frames:
+        for difference in header.unmarks:
+            number = (header.frame_num - difference) % self.sps.max_frame_num
+            (named,) = (frame for frame in references if frame.frame_num == number)
+            named.is_reference = False
+        if not header.unmarks and len(references) == self.sps.max_num_ref_frames:
             references[0].is_reference = False
 
     def store(self, frame):

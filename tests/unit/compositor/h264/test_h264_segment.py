@@ -121,7 +121,7 @@ def test_the_cases_are_what_they_say():
 @pytest.mark.parametrize(
     ("params", "options", "message"),
     [
-        (":b-pyramid=normal:ref=4:bframes=3:b-adapt=0", {}, "sliding window"),
+        (":b-pyramid=normal:ref=4:bframes=3:b-adapt=0", {"reorder": 2}, "sliding window"),
         (":ref=5", {}, "5 references"),
         (":ref=3", {"max_references": 2}, "3 references"),
         (":bframes=3:b-adapt=0", {"reorder": 0}, "do not fit"),

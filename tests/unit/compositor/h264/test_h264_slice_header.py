@@ -28,6 +28,8 @@ steps = st.lists(
     st.builds(Modification, st.booleans(), st.integers(1, SPS.max_frame_num)), max_size=4
 ).map(tuple)
 
+unmarks = st.lists(st.integers(1, SPS.max_frame_num), max_size=16).map(tuple)
+
 
 @st.composite
 def headers(draw):
@@ -69,8 +71,9 @@ def headers(draw):
             st.builds(Deblocking, st.sampled_from([0, 2]), offsets, offsets)
             | st.just(Deblocking(1))
         )
+    nal_ref_idc = draw(st.integers(1 if idr else 0, 3))
     header = SliceHeader(
-        nal_ref_idc=draw(st.integers(1 if idr else 0, 3)),
+        nal_ref_idc=nal_ref_idc,
         slice_type=kind,
         pps_id=pps.id,
         frame_num=0 if idr else draw(st.integers(0, 15)),
@@ -83,6 +86,7 @@ def headers(draw):
         modifications=modifications if any(modifications) else (),
         weights=table,
         no_output_of_prior_pics=draw(st.booleans()) if idr else False,
+        unmarks=() if idr or not nal_ref_idc else draw(unmarks),
         cabac_init_idc=draw(st.integers(0, 2)) if pps.entropy_coding_mode and count else 0,
         slice_qp_delta=draw(st.integers(-pps.pic_init_qp, 51 - pps.pic_init_qp)),
         deblocking=deblocking,
@@ -180,6 +184,15 @@ def test_references_that_are_not_handled_are_refused(old, new):
     changed = bits[:at] + new + bits[at + 3 :]
     with pytest.raises(BitstreamError, match=r"not handled|least|modification"):
         read(rbsp(changed), P, SPS, PPS)
+
+
+def test_marking_without_end_is_refused():
+    header = replace(P, unmarks=(1,))
+    bits = header.write(SPS, PPS)
+    end = "010" + "1" + "1"  # operation 1, difference 1, the end
+    at = bits.index("1" + end, P.pic_order_cnt_position(SPS) + 16) + 1
+    with pytest.raises(BitstreamError, match="unmarked"):
+        read(rbsp(bits[:at] + "0101" * 20), header, SPS, PPS)
 
 
 def test_a_list_that_is_modified_without_end_is_refused():

@@ -5,7 +5,7 @@ from functools import cache
 import h264_formulas as formulas
 import numpy as np
 import pytest
-from h264_buffer import check, header_of, parameter_sets, units_of
+from h264_buffer import Buffer, check, header_of, parameter_sets, units_of
 from h264_x264 import STILL, access_units, blocks, same, shown, still, uncropped
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,7 +123,7 @@ class Script:
         if kind == "idr":
             self.held = []
             self.next = output + 1
-        self.held = [*self.held, (reference, planes[which])][-4:]
+        self.held = [*self.held[-1:], (reference, planes[which])]
 
     def hold(self, which):
         reference, planes = self.held[which % len(self.held)]
@@ -290,8 +290,7 @@ def begun():
 def test_pictures_that_have_left_cannot_be_shown(begun):
     stream, a, b = begun
     coded = stills(W, H)[0][2]
-    for output in (6, 7, 8):
-        stream.intra(coded, output, idr=False)
+    stream.intra(coded, 8, idr=False)
     with pytest.raises(ValueError, match="no longer holds"):
         stream.hold(a, 9)
     stream.hold(b, 9)
@@ -349,12 +348,38 @@ def test_a_refused_picture_changes_nothing(begun):
 
 def test_a_reference_stays_until_it_is_shown():
     stream = new_stream(W, H, 10, reorder=1)
-    coded = stills(W, H)[0][0]
-    stream.intra(coded, 0, idr=True)
-    for output in (9, 1, 2, 3):
-        stream.intra(coded, output, idr=False)
+    _, a = stream.intra(stills(W, H)[0][0], 0, idr=True)
+    _, b = stream.intra(stills(W, H)[0][1], 9, idr=False)
+    strips = [Strip(0, 0)] * 6
+    for output in (1, 2):
+        stream.pan(a, b, strips, output, keep=True)
+    _, c = stream.pan(b, a, strips, 3, keep=True)  # a has left for it
     with pytest.raises(ValueError, match="not shown yet"):
-        stream.intra(coded, 4, idr=False)
+        stream.pan(b, c, strips, 4, keep=True)
+
+
+def test_a_decoder_keeps_two_stills_and_what_stands_between():
+    """So that it has room for pictures that wait to be shown; with a pivot there are three."""
+    stream = new_stream(W, H, 10, reorder=2)
+    coded = stills(W, H)[0]
+    unit, last = stream.intra(coded[0], 0, idr=True)
+    units = [unit]
+    for number in range(1, 40):
+        at = 4 * number
+        unit, coming = stream.intra(coded[number % 3], at, idr=False)
+        units.append(unit)
+        unit, pivot = stream.pan(last, coming, [Strip(0, 0)] * 6, at - 2, keep=True)
+        units.append(unit)
+        units.append(stream.mosaic(last, pivot, np.zeros((4, 6), bool), at - 3))
+        units.append(stream.blend(last, coming, 64, at - 1))
+        last = coming
+    buffer = Buffer(stream)
+    held = []
+    for unit in units:
+        buffer.add(unit)
+        held.append(sum(frame.is_reference for frame in buffer.frames))
+    assert max(held) == 3
+    check(stream, units)
 
 
 def test_a_stream_begins_with_an_idr_picture():
