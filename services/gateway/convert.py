@@ -63,6 +63,7 @@ def render_asked(message: pb.RenderRequest) -> RenderAsked:
         negative_prompt=message.negative_prompt,
         fallback_policy=message.fallback_policy,
         strict=message.strict,
+        codec=message.codec,
     )
 
 
@@ -171,7 +172,7 @@ def compose_specification(render: Render) -> compositor_pb.ComposeRequest:
     ]
     return compositor_pb.ComposeRequest(
         specification=compositor_pb.ComposeSpecification(
-            quality=render.quality.value, scenes=scenes
+            quality=render.quality.value, scenes=scenes, codec=render.codec.value
         )
     )
 
@@ -359,4 +360,5 @@ def capabilities(
         ),
         encoder=videos.encoder,
         version=version,
+        codecs=videos.codec_capabilities,
     )

@@ -7,7 +7,7 @@ from enum import Enum
 from fractions import Fraction
 
 from gator.type.v1 import frame_pb2
-from rpckit.video import PRESETS, Preset, Quality, Transition
+from rpckit.video import PRESETS, Codec, Preset, Quality, Transition
 
 
 class FallbackPolicy(Enum):
@@ -62,6 +62,7 @@ class RenderAsked:
     negative_prompt: str = ""
     fallback_policy: int = 0
     strict: bool = False
+    codec: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Render:
     use_ai_generation: bool
     fallback_policy: FallbackPolicy
     warnings: tuple[RenderWarning, ...] = field(default=())
+    codec: Codec = Codec.H264
 
     @property
     def preset(self) -> Preset:

@@ -17,7 +17,7 @@ from gateway.rules import Rules
 from gateway.seeds import derived_seeds
 from rpckit.errors import invalid
 from rpckit.times import NANOS
-from rpckit.video import PRESETS, Preset, Quality, Transition
+from rpckit.video import PRESETS, Codec, Preset, Quality, Transition
 
 DEFAULT_DURATION = Fraction(3)
 """Seconds."""
@@ -36,6 +36,7 @@ def effective(asked: RenderAsked, limits: Limits) -> Render:
     preset = PRESETS[quality]
     judge = _SceneJudge(rules, limits, preset)
     wide = judge.render_wide(asked)
+    codec = rules.enum("codec", asked.codec, Codec, Codec.H264)
     policy = rules.enum(
         "fallback_policy", asked.fallback_policy, FallbackPolicy, FallbackPolicy.PLACEHOLDER
     )
@@ -56,6 +57,7 @@ def effective(asked: RenderAsked, limits: Limits) -> Render:
         use_ai_generation=asked.use_ai_generation is not False,
         fallback_policy=policy,
         warnings=tuple(rules.warnings),
+        codec=codec,
     )
 
 
