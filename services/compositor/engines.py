@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from compositor.compressed import CompressedEngine
 from compositor.encoder import av1, hevc
 from compositor.encoder.av1 import Av1Coding
 from compositor.encoder.codec import PictureCoder, available
@@ -48,6 +49,9 @@ def _choices(settings: Settings) -> Iterator[tuple[Codec, Choice]]:
 
 def _h264(settings: Settings) -> Choice:
     coding = Coding(settings.x264_preset, settings.crf, settings.gop_seconds, settings.threads)
+    if settings.engine == "auto" and settings.h264_encoder in ("x264", "auto"):
+        # Faster than any device could code the pictures: most are not coded at all.
+        return Choice(CompressedEngine(coding, settings.intra_preset), hardware=False)
     return _reference(settings, h264_coder(settings.h264_encoder, coding))
 
 

@@ -21,14 +21,16 @@ class Settings(ServerSettings):
     model_config = settings_config("GATOR_COMPOSITOR_")
 
     engine: Literal["auto", "reference"] = "auto"
-    """What makes H.264 videos: `reference` codes every picture; `auto` takes what is best."""
+    """What makes H.264 videos: `reference` codes every picture, `auto` only the stills and
+    what cannot be told from them."""
     x264_preset: X264Preset = "veryfast"
     """How much time x264 takes for a smaller file."""
     intra_preset: X264Preset = "superfast"
     """The same for stills that are coded on their own; slower ones gain little there."""
     h264_encoder: Literal["x264", "h264_nvenc", "h264_vaapi", "auto"] = "x264"
-    """What codes the H.264 pictures of the reference engine. `auto` takes a device that can,
-    or x264; one that is named and cannot keeps the service from starting."""
+    """What codes the H.264 pictures of the reference engine. A device that is named is used
+    instead of the engine `auto` as well, and keeps the service from starting if it cannot.
+    `auto` takes a device that can, or x264."""
     x265_preset: X264Preset = "veryfast"
     """How much time x265 takes for a smaller HEVC file."""
     svtav1_preset: int = Field(default=8, ge=4, le=12)
