@@ -41,7 +41,7 @@ def capabilities(
     key_file: KeyFile = None,
     timeout: Timeout = None,
 ) -> None:
-    """List presets, transitions, backends and limits.
+    """List presets, transitions, codecs, backends and limits.
 
     gator capabilities
 
