@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from gator_client.cli.capabilities import capabilities
+from gator_client.cli.doctor import doctor
 from gator_client.cli.render import render
 from gator_client.cli.serve import app as serve_app
 
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(render)
 app.command()(capabilities)
+app.command()(doctor)
 app.add_typer(serve_app, name="serve")
 
 
