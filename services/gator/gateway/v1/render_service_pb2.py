@@ -27,41 +27,93 @@ from gator.type.v1 import frame_pb2 as gator_dot_type_dot_v1_dot_frame__pb2
 from gator.type.v1 import video_pb2 as gator_dot_type_dot_v1_dot_video__pb2
 from gator.type.v1 import warning_pb2 as gator_dot_type_dot_v1_dot_warning__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%gator/gateway/v1/render_service.proto\x12\x10gator.gateway.v1\x1a\x1egator/type/v1/capability.proto\x1a\x19gator/type/v1/frame.proto\x1a\x19gator/type/v1/video.proto\x1a\x1bgator/type/v1/warning.proto\x1a\x1egoogle/protobuf/duration.proto\"\x86\x04\n\rRenderRequest\x12\'\n\x06scenes\x18\x01 \x03(\x0b\x32\x17.gator.gateway.v1.Scene\x12\'\n\x07quality\x18\x02 \x01(\x0e\x32\x16.gator.type.v1.Quality\x12-\n\ntransition\x18\x03 \x01(\x0e\x32\x19.gator.type.v1.Transition\x12\x35\n\x12\x64uration_per_frame\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13transition_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1e\n\x11use_ai_generation\x18\x06 \x01(\x08H\x00\x88\x01\x01\x12 \n\x13num_inference_steps\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x08 \x01(\x02H\x02\x88\x01\x01\x12\x17\n\x0fnegative_prompt\x18\t \x01(\t\x12\x36\n\x0f\x66\x61llback_policy\x18\n \x01(\x0e\x32\x1d.gator.type.v1.FallbackPolicy\x12\x0e\n\x06strict\x18\x0b \x01(\x08\x42\x14\n\x12_use_ai_generationB\x16\n\x14_num_inference_stepsB\x11\n\x0f_guidance_scaleJ\x04\x08\x0c\x10\x1e\"\xe9\x02\n\x05Scene\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x1c\n\x0fnegative_prompt\x18\x02 \x01(\tH\x00\x88\x01\x01\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ntransition\x18\x04 \x01(\x0e\x32\x19.gator.type.v1.Transition\x12\x36\n\x13transition_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x01\x88\x01\x01\x12 \n\x13num_inference_steps\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x08 \x01(\x02H\x03\x88\x01\x01\x42\x12\n\x10_negative_promptB\x07\n\x05_seedB\x16\n\x14_num_inference_stepsB\x11\n\x0f_guidance_scaleJ\x04\x08\x14\x10(\"\xc8\x02\n\x0eRenderResponse\x12\x34\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32 .gator.gateway.v1.RenderAcceptedH\x00\x12\x34\n\x08progress\x18\x02 \x01(\x0b\x32 .gator.gateway.v1.RenderProgressH\x00\x12\x30\n\x05scene\x18\x03 \x01(\x0b\x32\x1f.gator.gateway.v1.SceneProgressH\x00\x12\x31\n\x07preview\x18\x04 \x01(\x0b\x32\x1e.gator.gateway.v1.ScenePreviewH\x00\x12*\n\x05video\x18\x05 \x01(\x0b\x32\x19.gator.type.v1.VideoChunkH\x00\x12\x30\n\x06result\x18\x06 \x01(\x0b\x32\x1e.gator.gateway.v1.RenderResultH\x00\x42\x07\n\x05\x65vent\"\xf4\x01\n\x0eRenderAccepted\x12\x11\n\trender_id\x18\x01 \x01(\t\x12(\n\x08warnings\x18\x02 \x03(\x0b\x32\x16.gator.type.v1.Warning\x12\'\n\x07quality\x18\x03 \x01(\x0e\x32\x16.gator.type.v1.Quality\x12%\n\x06preset\x18\x04 \x01(\x0b\x32\x15.gator.type.v1.Preset\x12\x13\n\x0b\x66rame_count\x18\x05 \x01(\r\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bscene_count\x18\x07 \x01(\r\"}\n\x0eRenderProgress\x12\x17\n\x0fscenes_finished\x18\x01 \x01(\r\x12\x13\n\x0bscene_count\x18\x02 \x01(\r\x12\x16\n\x0e\x66rames_encoded\x18\x03 \x01(\r\x12\x13\n\x0b\x66rame_count\x18\x04 \x01(\r\x12\x10\n\x08\x66raction\x18\x05 \x01(\x02\"\xc5\x01\n\rSceneProgress\x12\r\n\x05index\x18\x01 \x01(\r\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.gator.gateway.v1.SceneState\x12\x0c\n\x04step\x18\x03 \x01(\r\x12\r\n\x05steps\x18\x04 \x01(\r\x12,\n\ttime_left\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nprovenance\x18\x06 \x01(\x0b\x32\x19.gator.type.v1.Provenance\"9\n\x0cScenePreview\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04jpeg\x18\x02 \x01(\x0c\x12\x0c\n\x04step\x18\x03 \x01(\r\"\xb3\x03\n\x0cRenderResult\x12\x11\n\trender_id\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x0b\n\x03\x66ps\x18\x05 \x01(\r\x12\x0e\n\x06\x66ormat\x18\x06 \x01(\t\x12\'\n\x07quality\x18\x07 \x01(\x0e\x32\x16.gator.type.v1.Quality\x12\x12\n\nnum_scenes\x18\x08 \x01(\r\x12-\n\ntransition\x18\t \x01(\x0e\x32\x19.gator.type.v1.Transition\x12\x13\n\x0b\x66rame_count\x18\n \x01(\r\x12\x18\n\x10\x66rames_generated\x18\x0b \x01(\r\x12\x12\n\nsize_bytes\x18\x0c \x01(\x04\x12\x0e\n\x06sha256\x18\r \x01(\x0c\x12-\n\x06scenes\x18\x0e \x03(\x0b\x32\x1d.gator.gateway.v1.SceneResult\x12(\n\x08warnings\x18\x0f \x03(\x0b\x32\x16.gator.type.v1.Warning\x12\x0f\n\x07\x65ncoder\x18\x10 \x01(\t\"\xd6\x01\n\x0bSceneResult\x12\r\n\x05index\x18\x01 \x01(\r\x12-\n\nstart_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ntransition\x18\x04 \x01(\x0e\x32\x19.gator.type.v1.Transition\x12-\n\nprovenance\x18\x05 \x01(\x0b\x32\x19.gator.type.v1.Provenance\"\x18\n\x16GetCapabilitiesRequest\"\x9f\x02\n\x17GetCapabilitiesResponse\x12-\n\x07presets\x18\x01 \x03(\x0b\x32\x1c.gator.type.v1.QualityPreset\x12.\n\x0btransitions\x18\x02 \x03(\x0e\x32\x19.gator.type.v1.Transition\x12\x32\n\x08\x62\x61\x63kends\x18\x03 \x03(\x0b\x32 .gator.type.v1.BackendCapability\x12%\n\x06\x64\x65vice\x18\x04 \x01(\x0b\x32\x15.gator.type.v1.Device\x12(\n\x06limits\x18\x05 \x01(\x0b\x32\x18.gator.gateway.v1.Limits\x12\x0f\n\x07\x65ncoder\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\t\"\xff\x01\n\x06Limits\x12\x12\n\nmax_scenes\x18\x01 \x01(\r\x12\x1d\n\x15max_prompt_characters\x18\x02 \x01(\r\x12\x35\n\x12max_scene_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12:\n\x17max_transition_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12max_total_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10max_total_pixels\x18\x06 \x01(\x04*w\n\nSceneState\x12\x1b\n\x17SCENE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SCENE_STATE_QUEUED\x10\x01\x12\x1a\n\x16SCENE_STATE_GENERATING\x10\x02\x12\x18\n\x14SCENE_STATE_FINISHED\x10\x03\x32\xc6\x01\n\rRenderService\x12M\n\x06Render\x12\x1f.gator.gateway.v1.RenderRequest\x1a .gator.gateway.v1.RenderResponse0\x01\x12\x66\n\x0fGetCapabilities\x12(.gator.gateway.v1.GetCapabilitiesRequest\x1a).gator.gateway.v1.GetCapabilitiesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%gator/gateway/v1/render_service.proto\x12\x10gator.gateway.v1\x1a\x1egator/type/v1/capability.proto\x1a\x19gator/type/v1/frame.proto\x1a\x19gator/type/v1/video.proto\x1a\x1bgator/type/v1/warning.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xb4\x05\n\rRenderRequest\x12\'\n\x06scenes\x18\x01 \x03(\x0b\x32\x17.gator.gateway.v1.Scene\x12\'\n\x07quality\x18\x02 \x01(\x0e\x32\x16.gator.type.v1.Quality\x12-\n\ntransition\x18\x03 \x01(\x0e\x32\x19.gator.type.v1.Transition\x12\x35\n\x12\x64uration_per_frame\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13transition_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1e\n\x11use_ai_generation\x18\x06 \x01(\x08H\x00\x88\x01\x01\x12 \n\x13num_inference_steps\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x08 \x01(\x02H\x02\x88\x01\x01\x12\x17\n\x0fnegative_prompt\x18\t \x01(\t\x12\x36\n\x0f\x66\x61llback_policy\x18\n \x01(\x0e\x32\x1d.gator.type.v1.FallbackPolicy\x12\x0e\n\x06strict\x18\x0b \x01(\x08\x12\x12\n\nrequest_id\x18\x0c \x01(\t\x12;\n\x06labels\x18\r \x03(\x0b\x32+.gator.gateway.v1.RenderRequest.LabelsEntry\x12,\n\x08priority\x18\x0e \x01(\x0e\x32\x1a.gator.gateway.v1.Priority\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x14\n\x12_use_ai_generationB\x16\n\x14_num_inference_stepsB\x11\n\x0f_guidance_scaleJ\x04\x08\x0f\x10\x1e\"\xe9\x02\n\x05Scene\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x1c\n\x0fnegative_prompt\x18\x02 \x01(\tH\x00\x88\x01\x01\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ntransition\x18\x04 \x01(\x0e\x32\x19.gator.type.v1.Transition\x12\x36\n\x13transition_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x01\x88\x01\x01\x12 \n\x13num_inference_steps\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x08 \x01(\x02H\x03\x88\x01\x01\x42\x12\n\x10_negative_promptB\x07\n\x05_seedB\x16\n\x14_num_inference_stepsB\x11\n\x0f_guidance_scaleJ\x04\x08\x14\x10(\"\xff\x02\n\x0eRenderResponse\x12\x34\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32 .gator.gateway.v1.RenderAcceptedH\x00\x12\x34\n\x08progress\x18\x02 \x01(\x0b\x32 .gator.gateway.v1.RenderProgressH\x00\x12\x30\n\x05scene\x18\x03 \x01(\x0b\x32\x1f.gator.gateway.v1.SceneProgressH\x00\x12\x31\n\x07preview\x18\x04 \x01(\x0b\x32\x1e.gator.gateway.v1.ScenePreviewH\x00\x12*\n\x05video\x18\x05 \x01(\x0b\x32\x19.gator.type.v1.VideoChunkH\x00\x12\x30\n\x06result\x18\x06 \x01(\x0b\x32\x1e.gator.gateway.v1.RenderResultH\x00\x12\x35\n\x0cvideo_header\x18\x07 \x01(\x0b\x32\x1d.gator.gateway.v1.VideoHeaderH\x00\x42\x07\n\x05\x65vent\"\xf4\x01\n\x0eRenderAccepted\x12\x11\n\trender_id\x18\x01 \x01(\t\x12(\n\x08warnings\x18\x02 \x03(\x0b\x32\x16.gator.type.v1.Warning\x12\'\n\x07quality\x18\x03 \x01(\x0e\x32\x16.gator.type.v1.Quality\x12%\n\x06preset\x18\x04 \x01(\x0b\x32\x15.gator.type.v1.Preset\x12\x13\n\x0b\x66rame_count\x18\x05 \x01(\r\x12+\n\x08\x64uration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bscene_count\x18\x07 \x01(\r\"}\n\x0eRenderProgress\x12\x17\n\x0fscenes_finished\x18\x01 \x01(\r\x12\x13\n\x0bscene_count\x18\x02 \x01(\r\x12\x16\n\x0e\x66rames_encoded\x18\x03 \x01(\r\x12\x13\n\x0b\x66rame_count\x18\x04 \x01(\r\x12\x10\n\x08\x66raction\x18\x05 \x01(\x02\"\xc5\x01\n\rSceneProgress\x12\r\n\x05index\x18\x01 \x01(\r\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.gator.gateway.v1.SceneState\x12\x0c\n\x04step\x18\x03 \x01(\r\x12\r\n\x05steps\x18\x04 \x01(\r\x12,\n\ttime_left\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nprovenance\x18\x06 \x01(\x0b\x32\x19.gator.type.v1.Provenance\"9\n\x0cScenePreview\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04jpeg\x18\x02 \x01(\x0c\x12\x0c\n\x04step\x18\x03 \x01(\r\"\xf2\x03\n\x0cRenderResult\x12\x11\n\trender_id\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x0b\n\x03\x66ps\x18\x05 \x01(\r\x12\x0e\n\x06\x66ormat\x18\x06 \x01(\t\x12\'\n\x07quality\x18\x07 \x01(\x0e\x32\x16.gator.type.v1.Quality\x12\x12\n\nnum_scenes\x18\x08 \x01(\r\x12-\n\ntransition\x18\t \x01(\x0e\x32\x19.gator.type.v1.Transition\x12\x13\n\x0b\x66rame_count\x18\n \x01(\r\x12\x18\n\x10\x66rames_generated\x18\x0b \x01(\r\x12\x12\n\nsize_bytes\x18\x0c \x01(\x04\x12\x0e\n\x06sha256\x18\r \x01(\x0c\x12-\n\x06scenes\x18\x0e \x03(\x0b\x32\x1d.gator.gateway.v1.SceneResult\x12(\n\x08warnings\x18\x0f \x03(\x0b\x32\x16.gator.type.v1.Warning\x12\x0f\n\x07\x65ncoder\x18\x10 \x01(\t\x12\x15\n\rframes_reused\x18\x11 \x01(\r\x12&\n\x04\x66orm\x18\x12 \x01(\x0e\x32\x18.gator.type.v1.VideoForm\"\xd6\x01\n\x0bSceneResult\x12\r\n\x05index\x18\x01 \x01(\r\x12-\n\nstart_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ntransition\x18\x04 \x01(\x0e\x32\x19.gator.type.v1.Transition\x12-\n\nprovenance\x18\x05 \x01(\x0b\x32\x19.gator.type.v1.Provenance\"\xe5\x04\n\x06Render\x12\x11\n\trender_id\x18\x01 \x01(\t\x12,\n\x05state\x18\x02 \x01(\x0e\x32\x1d.gator.gateway.v1.RenderState\x12\x30\n\x07request\x18\x03 \x01(\x0b\x32\x1f.gator.gateway.v1.RenderRequest\x12(\n\x08warnings\x18\x04 \x03(\x0b\x32\x16.gator.type.v1.Warning\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x08progress\x18\t \x01(\x0b\x32 .gator.gateway.v1.RenderProgress\x12/\n\x06scenes\x18\n \x03(\x0b\x32\x1f.gator.gateway.v1.SceneProgress\x12\x10\n\x08\x61ttempts\x18\x0b \x01(\r\x12!\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x12.google.rpc.Status\x12.\n\x06result\x18\r \x01(\x0b\x32\x1e.gator.gateway.v1.RenderResult\x12\x10\n\x08sequence\x18\x0e \x01(\x04\x12\x10\n\x08retry_of\x18\x0f \x01(\t\x12\x10\n\x08\x61ttached\x18\x10 \x01(\x08\"F\n\x13\x43reateRenderRequest\x12/\n\x06render\x18\x01 \x01(\x0b\x32\x1f.gator.gateway.v1.RenderRequest\"@\n\x14\x43reateRenderResponse\x12(\n\x06render\x18\x01 \x01(\x0b\x32\x18.gator.gateway.v1.Render\"%\n\x10GetRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"=\n\x11GetRenderResponse\x12(\n\x06render\x18\x01 \x01(\x0b\x32\x18.gator.gateway.v1.Render\"\xdb\x01\n\x12ListRendersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12-\n\x06states\x18\x03 \x03(\x0e\x32\x1d.gator.gateway.v1.RenderState\x12@\n\x06labels\x18\x04 \x03(\x0b\x32\x30.gator.gateway.v1.ListRendersRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Y\n\x13ListRendersResponse\x12)\n\x07renders\x18\x01 \x03(\x0b\x32\x18.gator.gateway.v1.Render\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x12WatchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\x12\x10\n\x08previews\x18\x03 \x01(\x08\"\xf7\x01\n\x13WatchRenderResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12*\n\x06render\x18\x02 \x01(\x0b\x32\x18.gator.gateway.v1.RenderH\x00\x12\x34\n\x08progress\x18\x03 \x01(\x0b\x32 .gator.gateway.v1.RenderProgressH\x00\x12\x30\n\x05scene\x18\x04 \x01(\x0b\x32\x1f.gator.gateway.v1.SceneProgressH\x00\x12\x31\n\x07preview\x18\x05 \x01(\x0b\x32\x1e.gator.gateway.v1.ScenePreviewH\x00\x42\x07\n\x05\x65vent\"(\n\x13\x43\x61ncelRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"@\n\x14\x43\x61ncelRenderResponse\x12(\n\x06render\x18\x01 \x01(\x0b\x32\x18.gator.gateway.v1.Render\"(\n\x13\x44\x65leteRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteRenderResponse\"v\n\x14\x44ownloadVideoRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x13\n\x0b\x63ontent_tag\x18\x03 \x01(\t\x12&\n\x04\x66orm\x18\x04 \x01(\x0e\x32\x18.gator.type.v1.VideoForm\"\xaf\x01\n\x15\x44ownloadVideoResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1d.gator.gateway.v1.VideoHeaderH\x00\x12*\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x19.gator.type.v1.VideoChunkH\x00\x12\x31\n\x07trailer\x18\x03 \x01(\x0b\x32\x1e.gator.gateway.v1.VideoTrailerH\x00\x42\x06\n\x04part\"\x92\x01\n\x0bVideoHeader\x12\x13\n\x0b\x63ontent_tag\x18\x01 \x01(\t\x12&\n\x04\x66orm\x18\x02 \x01(\x0e\x32\x18.gator.type.v1.VideoForm\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x17\n\nsize_bytes\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\x42\r\n\x0b_size_bytes\"2\n\x0cVideoTrailer\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\";\n\x12RetryRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"?\n\x13RetryRenderResponse\x12(\n\x06render\x18\x01 \x01(\x0b\x32\x18.gator.gateway.v1.Render\"\x18\n\x16GetCapabilitiesRequest\"\x9f\x02\n\x17GetCapabilitiesResponse\x12-\n\x07presets\x18\x01 \x03(\x0b\x32\x1c.gator.type.v1.QualityPreset\x12.\n\x0btransitions\x18\x02 \x03(\x0e\x32\x19.gator.type.v1.Transition\x12\x32\n\x08\x62\x61\x63kends\x18\x03 \x03(\x0b\x32 .gator.type.v1.BackendCapability\x12%\n\x06\x64\x65vice\x18\x04 \x01(\x0b\x32\x15.gator.type.v1.Device\x12(\n\x06limits\x18\x05 \x01(\x0b\x32\x18.gator.gateway.v1.Limits\x12\x0f\n\x07\x65ncoder\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\t\"\xff\x01\n\x06Limits\x12\x12\n\nmax_scenes\x18\x01 \x01(\r\x12\x1d\n\x15max_prompt_characters\x18\x02 \x01(\r\x12\x35\n\x12max_scene_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12:\n\x17max_transition_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12max_total_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10max_total_pixels\x18\x06 \x01(\x04*w\n\nSceneState\x12\x1b\n\x17SCENE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SCENE_STATE_QUEUED\x10\x01\x12\x1a\n\x16SCENE_STATE_GENERATING\x10\x02\x12\x18\n\x14SCENE_STATE_FINISHED\x10\x03*R\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x12\n\x0ePRIORITY_BATCH\x10\x02*\xaf\x01\n\x0bRenderState\x12\x1c\n\x18RENDER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13RENDER_STATE_QUEUED\x10\x01\x12\x18\n\x14RENDER_STATE_RUNNING\x10\x02\x12\x1a\n\x16RENDER_STATE_SUCCEEDED\x10\x03\x12\x17\n\x13RENDER_STATE_FAILED\x10\x04\x12\x1a\n\x16RENDER_STATE_CANCELLED\x10\x05\x32\xb3\x07\n\rRenderService\x12M\n\x06Render\x12\x1f.gator.gateway.v1.RenderRequest\x1a .gator.gateway.v1.RenderResponse0\x01\x12]\n\x0c\x43reateRender\x12%.gator.gateway.v1.CreateRenderRequest\x1a&.gator.gateway.v1.CreateRenderResponse\x12T\n\tGetRender\x12\".gator.gateway.v1.GetRenderRequest\x1a#.gator.gateway.v1.GetRenderResponse\x12Z\n\x0bListRenders\x12$.gator.gateway.v1.ListRendersRequest\x1a%.gator.gateway.v1.ListRendersResponse\x12\\\n\x0bWatchRender\x12$.gator.gateway.v1.WatchRenderRequest\x1a%.gator.gateway.v1.WatchRenderResponse0\x01\x12]\n\x0c\x43\x61ncelRender\x12%.gator.gateway.v1.CancelRenderRequest\x1a&.gator.gateway.v1.CancelRenderResponse\x12]\n\x0c\x44\x65leteRender\x12%.gator.gateway.v1.DeleteRenderRequest\x1a&.gator.gateway.v1.DeleteRenderResponse\x12\x62\n\rDownloadVideo\x12&.gator.gateway.v1.DownloadVideoRequest\x1a\'.gator.gateway.v1.DownloadVideoResponse0\x01\x12Z\n\x0bRetryRender\x12$.gator.gateway.v1.RetryRenderRequest\x1a%.gator.gateway.v1.RetryRenderResponse\x12\x66\n\x0fGetCapabilities\x12(.gator.gateway.v1.GetCapabilitiesRequest\x1a).gator.gateway.v1.GetCapabilitiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gator.gateway.v1.render_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCENESTATE']._serialized_start=3284
-  _globals['_SCENESTATE']._serialized_end=3403
-  _globals['_RENDERREQUEST']._serialized_start=207
-  _globals['_RENDERREQUEST']._serialized_end=725
-  _globals['_SCENE']._serialized_start=728
-  _globals['_SCENE']._serialized_end=1089
-  _globals['_RENDERRESPONSE']._serialized_start=1092
-  _globals['_RENDERRESPONSE']._serialized_end=1420
-  _globals['_RENDERACCEPTED']._serialized_start=1423
-  _globals['_RENDERACCEPTED']._serialized_end=1667
-  _globals['_RENDERPROGRESS']._serialized_start=1669
-  _globals['_RENDERPROGRESS']._serialized_end=1794
-  _globals['_SCENEPROGRESS']._serialized_start=1797
-  _globals['_SCENEPROGRESS']._serialized_end=1994
-  _globals['_SCENEPREVIEW']._serialized_start=1996
-  _globals['_SCENEPREVIEW']._serialized_end=2053
-  _globals['_RENDERRESULT']._serialized_start=2056
-  _globals['_RENDERRESULT']._serialized_end=2491
-  _globals['_SCENERESULT']._serialized_start=2494
-  _globals['_SCENERESULT']._serialized_end=2708
-  _globals['_GETCAPABILITIESREQUEST']._serialized_start=2710
-  _globals['_GETCAPABILITIESREQUEST']._serialized_end=2734
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=2737
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=3024
-  _globals['_LIMITS']._serialized_start=3027
-  _globals['_LIMITS']._serialized_end=3282
-  _globals['_RENDERSERVICE']._serialized_start=3406
-  _globals['_RENDERSERVICE']._serialized_end=3604
+  _globals['_RENDERREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_RENDERREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_LISTRENDERSREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_LISTRENDERSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_SCENESTATE']._serialized_start=5935
+  _globals['_SCENESTATE']._serialized_end=6054
+  _globals['_PRIORITY']._serialized_start=6056
+  _globals['_PRIORITY']._serialized_end=6138
+  _globals['_RENDERSTATE']._serialized_start=6141
+  _globals['_RENDERSTATE']._serialized_end=6316
+  _globals['_RENDERREQUEST']._serialized_start=265
+  _globals['_RENDERREQUEST']._serialized_end=957
+  _globals['_RENDERREQUEST_LABELSENTRY']._serialized_start=841
+  _globals['_RENDERREQUEST_LABELSENTRY']._serialized_end=886
+  _globals['_SCENE']._serialized_start=960
+  _globals['_SCENE']._serialized_end=1321
+  _globals['_RENDERRESPONSE']._serialized_start=1324
+  _globals['_RENDERRESPONSE']._serialized_end=1707
+  _globals['_RENDERACCEPTED']._serialized_start=1710
+  _globals['_RENDERACCEPTED']._serialized_end=1954
+  _globals['_RENDERPROGRESS']._serialized_start=1956
+  _globals['_RENDERPROGRESS']._serialized_end=2081
+  _globals['_SCENEPROGRESS']._serialized_start=2084
+  _globals['_SCENEPROGRESS']._serialized_end=2281
+  _globals['_SCENEPREVIEW']._serialized_start=2283
+  _globals['_SCENEPREVIEW']._serialized_end=2340
+  _globals['_RENDERRESULT']._serialized_start=2343
+  _globals['_RENDERRESULT']._serialized_end=2841
+  _globals['_SCENERESULT']._serialized_start=2844
+  _globals['_SCENERESULT']._serialized_end=3058
+  _globals['_RENDER']._serialized_start=3061
+  _globals['_RENDER']._serialized_end=3674
+  _globals['_CREATERENDERREQUEST']._serialized_start=3676
+  _globals['_CREATERENDERREQUEST']._serialized_end=3746
+  _globals['_CREATERENDERRESPONSE']._serialized_start=3748
+  _globals['_CREATERENDERRESPONSE']._serialized_end=3812
+  _globals['_GETRENDERREQUEST']._serialized_start=3814
+  _globals['_GETRENDERREQUEST']._serialized_end=3851
+  _globals['_GETRENDERRESPONSE']._serialized_start=3853
+  _globals['_GETRENDERRESPONSE']._serialized_end=3914
+  _globals['_LISTRENDERSREQUEST']._serialized_start=3917
+  _globals['_LISTRENDERSREQUEST']._serialized_end=4136
+  _globals['_LISTRENDERSREQUEST_LABELSENTRY']._serialized_start=841
+  _globals['_LISTRENDERSREQUEST_LABELSENTRY']._serialized_end=886
+  _globals['_LISTRENDERSRESPONSE']._serialized_start=4138
+  _globals['_LISTRENDERSRESPONSE']._serialized_end=4227
+  _globals['_WATCHRENDERREQUEST']._serialized_start=4229
+  _globals['_WATCHRENDERREQUEST']._serialized_end=4310
+  _globals['_WATCHRENDERRESPONSE']._serialized_start=4313
+  _globals['_WATCHRENDERRESPONSE']._serialized_end=4560
+  _globals['_CANCELRENDERREQUEST']._serialized_start=4562
+  _globals['_CANCELRENDERREQUEST']._serialized_end=4602
+  _globals['_CANCELRENDERRESPONSE']._serialized_start=4604
+  _globals['_CANCELRENDERRESPONSE']._serialized_end=4668
+  _globals['_DELETERENDERREQUEST']._serialized_start=4670
+  _globals['_DELETERENDERREQUEST']._serialized_end=4710
+  _globals['_DELETERENDERRESPONSE']._serialized_start=4712
+  _globals['_DELETERENDERRESPONSE']._serialized_end=4734
+  _globals['_DOWNLOADVIDEOREQUEST']._serialized_start=4736
+  _globals['_DOWNLOADVIDEOREQUEST']._serialized_end=4854
+  _globals['_DOWNLOADVIDEORESPONSE']._serialized_start=4857
+  _globals['_DOWNLOADVIDEORESPONSE']._serialized_end=5032
+  _globals['_VIDEOHEADER']._serialized_start=5035
+  _globals['_VIDEOHEADER']._serialized_end=5181
+  _globals['_VIDEOTRAILER']._serialized_start=5183
+  _globals['_VIDEOTRAILER']._serialized_end=5233
+  _globals['_RETRYRENDERREQUEST']._serialized_start=5235
+  _globals['_RETRYRENDERREQUEST']._serialized_end=5294
+  _globals['_RETRYRENDERRESPONSE']._serialized_start=5296
+  _globals['_RETRYRENDERRESPONSE']._serialized_end=5359
+  _globals['_GETCAPABILITIESREQUEST']._serialized_start=5361
+  _globals['_GETCAPABILITIESREQUEST']._serialized_end=5385
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=5388
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=5675
+  _globals['_LIMITS']._serialized_start=5678
+  _globals['_LIMITS']._serialized_end=5933
+  _globals['_RENDERSERVICE']._serialized_start=6319
+  _globals['_RENDERSERVICE']._serialized_end=7266
 # @@protoc_insertion_point(module_scope)
