@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import grpc
 
-from gateway.convert import (
+from gateway.convert.composing import (
     compose_chunk,
     compose_event,
     compose_scene,
     compose_specification,
-    frame_event,
-    generate_frame_request,
 )
+from gateway.convert.frames import frame_event, generate_frame_request
 from gateway.events import ComposeEvent, FrameEvent
 from gateway.request import Render
 from gateway.spool import SpooledFrame

@@ -9,7 +9,9 @@ from typing import Any
 
 import grpc
 
-from gateway.convert import capabilities, render_asked, render_response
+from gateway.convert.capabilities import capabilities
+from gateway.convert.events import render_response
+from gateway.convert.requests import render_asked
 from gateway.downstream import compositor_capabilities, frame_gen_capabilities
 from gateway.service import RenderService
 from gateway.settings import Settings
