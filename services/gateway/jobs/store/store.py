@@ -1,0 +1,326 @@
+"""The store of renders: what other modules call."""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Literal
+
+from gateway.events import RenderProgress
+from gateway.jobs.records import (
+    Admission,
+    Changes,
+    Claim,
+    Hint,
+    Lease,
+    Leftover,
+    NewRender,
+    Page,
+    QueueDepth,
+    RenderEventRecord,
+    RenderRecord,
+    RenderSnapshot,
+    SceneRecord,
+    VideoRecord,
+)
+from gateway.jobs.states import Phase, RenderState
+
+LEASE = timedelta(seconds=30)
+"""How long a claim or a heartbeat holds."""
+ATTACHED_GRACE = timedelta(seconds=30)
+"""How long a client may be away before its attached render is cancelled."""
+
+
+class Store:
+    """Renders in a database. Each method is one transaction: all of it happens, or nothing.
+
+    Every method raises GatorError STORAGE_UNAVAILABLE (with retry_after) while the database
+    is away or locked, and STORAGE_FULL where its disk is full. After an error of a write,
+    whether it happened is unknown only where the connection broke at its end; every write
+    can be repeated.
+
+    Methods that take a lease raise LeaseLost, and change nothing, once the lease is over.
+    """
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        url: str,
+        *,
+        admission: Admission = Admission(),  # noqa: B008 - frozen
+        migrate: Literal["auto", "check"] = "auto",
+        lease: timedelta = LEASE,
+        now: Callable[[], int] | None = None,
+    ) -> AsyncGenerator[Store, None]:
+        """The store in the database at `url`, until the end of the block.
+
+        Args:
+            url: sqlite:///path/of/file (its folder must exist) or postgresql://..., as libpq
+                takes it.
+            admission: how many renders are taken in.
+            migrate: `auto` brings the database's tables up to date, `check` only looks.
+            lease: how long a claim or a heartbeat holds; shorter only in tests.
+            now: microseconds since 1970 for SQLite, in tests. PostgreSQL has its own clock.
+
+        Raises:
+            SchemaError: the tables are not those of this version, and may not be changed.
+        """
+        raise NotImplementedError
+        yield
+
+    # --- owners: create, look, stop ------------------------------------------------------
+
+    async def create(self, new: NewRender) -> tuple[RenderRecord, bool]:
+        """Stores a render, durably, and says whether it is new.
+
+        The same request_id and fingerprint (or the same render_id) return the render that
+        there is. It begins QUEUED with sequence 1.
+
+        Raises:
+            GatorError: REQUEST_ID_REUSED for a request_id with another fingerprint;
+                OVERLOADED with retry_after if too many renders wait; QUOTA_EXCEEDED if the
+                owner has too many.
+        """
+        raise NotImplementedError
+
+    async def get(self, owner: str, render_id: str) -> RenderRecord:
+        """The render as it stands; GatorError RENDER_NOT_FOUND if the owner has no such one."""
+        raise NotImplementedError
+
+    async def snapshot(self, owner: str, render_id: str) -> RenderSnapshot:
+        """The render and its scenes as they stand; GatorError RENDER_NOT_FOUND."""
+        raise NotImplementedError
+
+    async def list_renders(
+        self,
+        owner: str,
+        *,
+        states: Collection[RenderState] = (),
+        labels: Mapping[str, str] | None = None,
+        page_size: int = 50,
+        page_token: str = "",
+        max_bytes: int | None = None,
+    ) -> Page:
+        """A page of the owner's renders, newest first.
+
+        Args:
+            owner: whose.
+            states: only renders in one of these; none means any.
+            labels: only renders that have all of these.
+            page_size: most renders of the page, from 1.
+            page_token: next_page_token of the page before, with the same filters.
+            max_bytes: ends the page early, after at least one render, where requests and
+                warnings would come to more.
+
+        Raises:
+            GatorError: INVALID_ARGUMENT for a token that no page gave.
+        """
+        raise NotImplementedError
+
+    async def cancel(self, owner: str, render_id: str) -> RenderRecord:
+        """Stops a render and ends its lease; one that has ended is returned as it is.
+
+        GatorError RENDER_NOT_FOUND.
+        """
+        raise NotImplementedError
+
+    async def delete(self, owner: str, render_id: str) -> None:
+        """Removes a render that has ended from its owner's sight and frees its request_id.
+
+        Its objects follow as a leftover. GatorError RENDER_NOT_FOUND, or WRONG_STATE for one
+        that has not ended.
+        """
+        raise NotImplementedError
+
+    async def touch_attached(self, render_ids: Collection[str], worker: str) -> None:
+        """Notes that the clients of these renders are there, at the gateway of `worker`.
+
+        To be called every 5 s. Renders that go on without a client stay so.
+        """
+        raise NotImplementedError
+
+    async def lapse_attached(self) -> list[str]:
+        """Cancels attached renders whose client has been away for 30 s, and returns their ids.
+
+        Does nothing for 30 s after the database was away: nobody could note who was there.
+        """
+        raise NotImplementedError
+
+    # --- workers: claim, keep, hand back ---------------------------------------------------
+
+    async def claim(self, worker: str, limit: int) -> list[Claim]:
+        """Takes up to `limit` renders for `worker`, each under a new lease of 30 s.
+
+        Interactive renders come before batch ones; among those, an owner with fewer running
+        renders before one with more; then the one that is due longest. A render whose
+        lease has run out counts as waiting. A render that is attached to another gateway
+        is left to it for 2 s. One that is locked by another claim is skipped.
+        """
+        raise NotImplementedError
+
+    async def heartbeat(self, leases: Collection[Lease]) -> set[Lease]:
+        """Holds the leases for 30 s from now; returns those that are still there."""
+        raise NotImplementedError
+
+    async def still_held(self, leases: Collection[Lease]) -> set[Lease]:
+        """Those of the leases that are still there. Only looks: to notice a cancellation."""
+        raise NotImplementedError
+
+    async def enter_phase(self, lease: Lease, phase: Phase) -> None:
+        """Notes that the attempt has come to `phase`. The highest one stays. LeaseLost."""
+        raise NotImplementedError
+
+    async def finish_scene(
+        self,
+        lease: Lease,
+        scene: SceneRecord,
+        events: Sequence[bytes] = (),
+        progress: RenderProgress | None = None,
+    ) -> int:
+        """Stores that a scene's frame is stored at `scene.frame`, with the events that tell so.
+
+        A scene that was not finished before means that the attempt got further. `progress`
+        and what is returned are as in `append_events`. LeaseLost.
+        """
+        raise NotImplementedError
+
+    async def append_events(
+        self,
+        lease: Lease,
+        events: Sequence[bytes],
+        *,
+        scenes: Iterable[SceneRecord] = (),
+        progress: RenderProgress | None = None,
+    ) -> int:
+        """Appends events, with what a snapshot shows after them; returns the first's sequence.
+
+        Args:
+            lease: of the render.
+            events: payloads. With none, the snapshot changes silently.
+            scenes: how far these are; one that is finished stays so.
+            progress: how far the render is. Its fraction never falls; its counts of scenes
+                and of pictures in all are the store's own.
+
+        Raises:
+            LeaseLost: the lease is over.
+        """
+        raise NotImplementedError
+
+    async def succeed(
+        self,
+        lease: Lease,
+        *,
+        video: VideoRecord,
+        result: bytes,
+        keep_for: timedelta | None,
+        warnings: bytes | None = None,
+    ) -> RenderRecord:
+        """Publishes the video: the render has SUCCEEDED. The video expires after `keep_for`.
+
+        `warnings` replaces those of the render. Repeating it after a lost answer returns the
+        render. LeaseLost.
+        """
+        raise NotImplementedError
+
+    async def fail(
+        self,
+        lease: Lease,
+        error: bytes,
+        *,
+        transient: bool,
+        retry_after: timedelta | None = None,
+    ) -> RenderState:
+        """Ends the attempt with an error: the render waits to be tried again, or has FAILED.
+
+        `states.judge` decides. Returns QUEUED or FAILED. LeaseLost.
+        """
+        raise NotImplementedError
+
+    async def release(self, lease: Lease) -> None:
+        """Hands the render back, at its old place in the queue; the attempt does not count.
+
+        LeaseLost.
+        """
+        raise NotImplementedError
+
+    # --- watchers --------------------------------------------------------------------------
+
+    async def events(
+        self, render_id: str, after_sequence: int, limit: int = 256
+    ) -> list[RenderEventRecord]:
+        """The render's events after a sequence number, in order, at most `limit`.
+
+        Numbers have no gaps. If the first is not `after_sequence` + 1, or there is none
+        though the render's sequence is higher, older events were dropped: show a new
+        snapshot. Snapshots begin at 1, the creation, which is no stored event.
+        """
+        raise NotImplementedError
+
+    async def changed(self, known: Mapping[str, int]) -> Changes:
+        """Which of the renders (by id, with the last sequence that is known) have newer events.
+
+        One query for all.
+        """
+        raise NotImplementedError
+
+    def listen(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
+        """Calls `listener` on the event loop when something changed; returns what ends that.
+
+        After every commit of this store at once, and of others on PostgreSQL within about
+        250 ms. Only a hint: one may be lost.
+        """
+        raise NotImplementedError
+
+    # --- retention -------------------------------------------------------------------------
+
+    async def expire_videos(self, limit: int = 100) -> int:
+        """Takes the video from renders whose expire_time has come; returns how many.
+
+        Their objects follow as leftovers an hour later, so that downloads can end.
+        """
+        raise NotImplementedError
+
+    async def leftovers(self, limit: int = 100) -> list[Leftover]:
+        """Renders with objects that nobody needs: everything under their id but `keep`.
+
+        What other epochs left when a render has ended (a minute after that, so that
+        followers can end), expired videos, and all of deleted renders.
+        """
+        raise NotImplementedError
+
+    async def swept(self, leftover: Leftover) -> None:
+        """Notes that the objects are deleted; forgets a deleted render, and an ended one's events.
+
+        Does nothing where more has become superfluous since.
+        """
+        raise NotImplementedError
+
+    async def unused_frames(self, unused_for: timedelta, limit: int = 1000) -> list[str]:
+        """Where frames are stored that no render has finished a scene with for so long.
+
+        Never one that a waiting or running render has.
+        """
+        raise NotImplementedError
+
+    async def forget_frames(self, frames: Collection[str], unused_for: timedelta) -> None:
+        """Forgets frames whose objects were deleted, but for those that were used since."""
+        raise NotImplementedError
+
+    # --- health ----------------------------------------------------------------------------
+
+    async def stats(self) -> list[QueueDepth]:
+        """How many renders wait and run."""
+        raise NotImplementedError
+
+    async def ready(self) -> bool:
+        """Whether the database answers."""
+        raise NotImplementedError
