@@ -150,7 +150,7 @@ class RenderRecord:
     error: bytes
     """Why the last attempt failed; empty where none did."""
     video: VideoRecord | None
-    """The published video; None again once it has expired."""
+    """The published video; None again once `expire_time` has come."""
     request: bytes
     warnings: bytes
     result: bytes
@@ -246,14 +246,3 @@ class QueueDepth:
     count: int
     oldest: timedelta
     """How long the oldest of them has been there."""
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """Objects of a render that nobody needs any more."""
-
-    render_id: str
-    keep: str
-    """Location of the published video, which stays; empty where all goes."""
-    since: datetime
-    """When they became superfluous; tells one round of sweeping from the next."""

@@ -11,7 +11,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from gateway.events import RenderProgress
@@ -21,7 +21,6 @@ from gateway.jobs.records import (
     Claim,
     Hint,
     Lease,
-    Leftover,
     NewRender,
     Page,
     QueueDepth,
@@ -31,12 +30,15 @@ from gateway.jobs.records import (
     SceneRecord,
     VideoRecord,
 )
+from gateway.jobs.retention import RenderView
 from gateway.jobs.states import Phase, RenderState
 
 LEASE = timedelta(seconds=30)
 """How long a claim or a heartbeat holds."""
 ATTACHED_GRACE = timedelta(seconds=30)
 """How long a client may be away before its attached render is cancelled."""
+EVENTS_KEPT = timedelta(minutes=10)
+"""How long the events of a render are kept after its end."""
 
 
 class Store:
@@ -134,10 +136,9 @@ class Store:
         raise NotImplementedError
 
     async def delete(self, owner: str, render_id: str) -> None:
-        """Removes a render that has ended from its owner's sight and frees its request_id.
+        """Removes a render that has ended; the sweeper finds its objects without a row.
 
-        Its objects follow as a leftover. GatorError RENDER_NOT_FOUND, or WRONG_STATE for one
-        that has not ended.
+        GatorError RENDER_NOT_FOUND, or WRONG_STATE for one that has not ended.
         """
         raise NotImplementedError
 
@@ -282,37 +283,25 @@ class Store:
 
     # --- retention -------------------------------------------------------------------------
 
-    async def expire_videos(self, limit: int = 100) -> int:
-        """Takes the video from renders whose expire_time has come; returns how many.
-
-        Their objects follow as leftovers an hour later, so that downloads can end.
-        """
+    async def now(self) -> datetime:
+        """The database's time."""
         raise NotImplementedError
 
-    async def leftovers(self, limit: int = 100) -> list[Leftover]:
-        """Renders with objects that nobody needs: everything under their id but `keep`.
-
-        What other epochs left when a render has ended (a minute after that, so that
-        followers can end), expired videos, and all of deleted renders.
-        """
+    async def retention(self, render_ids: Sequence[str]) -> Mapping[str, RenderView]:
+        """What rows tell about objects, by id; ids without a row are left out."""
         raise NotImplementedError
 
-    async def swept(self, leftover: Leftover) -> None:
-        """Notes that the objects are deleted; forgets a deleted render, and an ended one's events.
-
-        Does nothing where more has become superfluous since.
-        """
+    async def frames_in_use(self, folders: Sequence[str]) -> set[str]:
+        """Those of the places of frames to which a scene of a render refers that has not ended."""
         raise NotImplementedError
 
-    async def unused_frames(self, unused_for: timedelta, limit: int = 1000) -> list[str]:
-        """Where frames are stored that no render has finished a scene with for so long.
+    async def prune(
+        self, *, events_after: timedelta = EVENTS_KEPT, renders_after: timedelta | None = None
+    ) -> None:
+        """Drops the events of renders that ended so long ago, and renders that did.
 
-        Never one that a waiting or running render has.
+        To be called about every minute. Bounded: what is left over goes the next time.
         """
-        raise NotImplementedError
-
-    async def forget_frames(self, frames: Collection[str], unused_for: timedelta) -> None:
-        """Forgets frames whose objects were deleted, but for those that were used since."""
         raise NotImplementedError
 
     # --- health ----------------------------------------------------------------------------
