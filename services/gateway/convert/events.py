@@ -7,6 +7,9 @@ from fractions import Fraction
 from gateway.convert.parts import preset_message, warning_messages
 from gateway.events import (
     Accepted,
+    DownloadPart,
+    Finished,
+    PassingEvent,
     RenderEvent,
     RenderProgress,
     Result,
@@ -14,6 +17,8 @@ from gateway.events import (
     SceneProgress,
     Slot,
     Video,
+    VideoHeader,
+    VideoTrailer,
 )
 from gateway.request import Scene
 from gator.gateway.v1 import render_service_pb2 as pb
@@ -23,28 +28,75 @@ from rpckit.times import to_duration
 
 
 def render_response(event: RenderEvent) -> pb.RenderResponse:
-    """The message of an event."""
+    """The message of an event of Render."""
     match event:
         case Video(data):
             return pb.RenderResponse(video=video_pb2.VideoChunk(data=data))
         case Accepted():
             return pb.RenderResponse(accepted=_accepted(event))
+        case VideoHeader():
+            return pb.RenderResponse(video_header=header_message(event))
+        case Finished():
+            return pb.RenderResponse(result=_finished(event))
+        case _:
+            return _passing(event)
+
+
+def _passing(event: PassingEvent) -> pb.RenderResponse:
+    match event:
         case RenderProgress():
-            progress = pb.RenderProgress(
-                scenes_finished=event.scenes_finished,
-                scene_count=event.scene_count,
-                frames_encoded=event.frames_encoded,
-                frame_count=event.frame_count,
-                fraction=event.fraction,
-            )
-            return pb.RenderResponse(progress=progress)
+            return pb.RenderResponse(progress=progress_message(event))
         case SceneProgress():
-            return pb.RenderResponse(scene=_scene_progress(event))
-        case ScenePreview(index, jpeg, step):
-            preview = pb.ScenePreview(index=index, jpeg=jpeg, step=step)
-            return pb.RenderResponse(preview=preview)
-        case Result():
-            return pb.RenderResponse(result=_result(event))
+            return pb.RenderResponse(scene=scene_message(event))
+        case ScenePreview():
+            return pb.RenderResponse(preview=preview_message(event))
+
+
+def download_response(part: DownloadPart) -> pb.DownloadVideoResponse:
+    """The message of a part of a download."""
+    match part:
+        case Video(data):
+            return pb.DownloadVideoResponse(chunk=video_pb2.VideoChunk(data=data))
+        case VideoHeader():
+            return pb.DownloadVideoResponse(header=header_message(part))
+        case VideoTrailer(size, sha256):
+            trailer = pb.VideoTrailer(size_bytes=size, sha256=sha256)
+            return pb.DownloadVideoResponse(trailer=trailer)
+
+
+def progress_message(progress: RenderProgress) -> pb.RenderProgress:
+    """How far a render is."""
+    return pb.RenderProgress(
+        scenes_finished=progress.scenes_finished,
+        scene_count=progress.scene_count,
+        frames_encoded=progress.frames_encoded,
+        frame_count=progress.frame_count,
+        fraction=progress.fraction,
+    )
+
+
+def preview_message(preview: ScenePreview) -> pb.ScenePreview:
+    """A small picture of a scene's frame."""
+    return pb.ScenePreview(index=preview.index, jpeg=preview.jpeg, step=preview.step)
+
+
+def header_message(header: VideoHeader) -> pb.VideoHeader:
+    """The beginning of a form."""
+    return pb.VideoHeader(
+        content_tag=header.content_tag,
+        form=header.form.value,
+        offset=header.offset,
+        size_bytes=header.size,
+        sha256=header.sha256,
+    )
+
+
+def _finished(event: Finished) -> pb.RenderResult:
+    message = pb.RenderResult.FromString(event.result)
+    message.form = event.form.value
+    message.size_bytes = event.size
+    message.sha256 = event.sha256
+    return message
 
 
 def _accepted(event: Accepted) -> pb.RenderAccepted:
@@ -60,7 +112,8 @@ def _accepted(event: Accepted) -> pb.RenderAccepted:
     )
 
 
-def _scene_progress(event: SceneProgress) -> pb.SceneProgress:
+def scene_message(event: SceneProgress) -> pb.SceneProgress:
+    """How far a scene is."""
     return pb.SceneProgress(
         index=event.index,
         state=event.state.value,
@@ -71,7 +124,8 @@ def _scene_progress(event: SceneProgress) -> pb.SceneProgress:
     )
 
 
-def _result(event: Result) -> pb.RenderResult:
+def result_message(event: Result) -> pb.RenderResult:
+    """A finished render, with size and checksum of the form that was streamed."""
     render, summary = event.render, event.summary
     preset = render.preset
     scenes = [
@@ -94,6 +148,7 @@ def _result(event: Result) -> pb.RenderResult:
         transition=render.transition.value,
         frame_count=summary.frame_count,
         frames_generated=len(made),
+        frames_reused=len(event.provenances) - len(made),
         size_bytes=summary.size,
         sha256=summary.sha256,
         scenes=scenes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gateway.request import RenderWarning
 from gator.type.v1 import video_pb2, warning_pb2
@@ -26,6 +26,11 @@ def warning_messages(warnings: Sequence[RenderWarning]) -> list[warning_pb2.Warn
         warning_pb2.Warning(field=w.field, asked=w.asked, applied=w.applied, reason=w.reason)
         for w in warnings
     ]
+
+
+def warning_values(messages: Iterable[warning_pb2.Warning]) -> tuple[RenderWarning, ...]:
+    """The warnings of messages."""
+    return tuple(RenderWarning(w.field, w.asked, w.applied, w.reason) for w in messages)
 
 
 def preset_message(quality: Quality) -> video_pb2.Preset:

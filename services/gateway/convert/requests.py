@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from gateway.request import RenderAsked, SceneAsked
 from gator.gateway.v1 import render_service_pb2 as pb
 from rpckit.times import to_seconds
@@ -33,7 +35,18 @@ def render_asked(message: pb.RenderRequest) -> RenderAsked:
         negative_prompt=message.negative_prompt,
         fallback_policy=message.fallback_policy,
         strict=message.strict,
+        request_id=message.request_id,
+        labels=dict(message.labels),
+        priority=message.priority,
+        fingerprint=_fingerprint(message),
     )
+
+
+def _fingerprint(message: pb.RenderRequest) -> bytes:
+    content = pb.RenderRequest()
+    content.CopyFrom(message)
+    content.ClearField("request_id")
+    return hashlib.sha256(content.SerializeToString(deterministic=True)).digest()
 
 
 def _scene_asked(message: pb.Scene) -> SceneAsked:
