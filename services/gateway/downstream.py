@@ -104,9 +104,7 @@ def _failed(error: grpc.aio.AioRpcError, downstream: str) -> GatorError:
     failure = from_rpc_error(error, downstream)
     told_by_service = "service" in failure.metadata
     if error.code() in _BROKEN_OFF and not told_by_service:
-        return GatorError(
-            Reason.DOWNSTREAM_UNAVAILABLE, failure.message, metadata=failure.metadata
-        )
+        return GatorError(Reason.DOWNSTREAM_UNAVAILABLE, failure.message, metadata=failure.metadata)
     return failure
 
 

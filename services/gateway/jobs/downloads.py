@@ -108,7 +108,7 @@ class Downloads:
 
 def _checked(asked: DownloadAsked) -> tuple[VideoForm | None, ContentTag | None]:
     """The form that is wanted (None: the best there is) and what is continued."""
-    known = {form.value: form for form in VideoForm}
+    known: dict[int, VideoForm] = {form.value: form for form in VideoForm}
     form = known.get(asked.form)
     if asked.form and form is None:
         names = ", ".join(f"{member.value} {member.name}" for member in VideoForm)

@@ -171,8 +171,8 @@ class RenderStream:
 
 def _goes_on_after(epoch: int) -> Callable[[RenderRecord], bool]:
     """Whether a render has ended, or is made by a later attempt than that of `epoch`."""
-    return lambda render: render.state.ended or (
-        render.state is RenderState.RUNNING and render.epoch > epoch
+    return lambda render: (
+        render.state.ended or (render.state is RenderState.RUNNING and render.epoch > epoch)
     )
 
 
