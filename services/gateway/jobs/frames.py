@@ -18,8 +18,6 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
-from prometheus_client import Counter
-
 from gateway.jobs.frame_manifest import FrameManifest, UnreadableManifestError
 from gateway.jobs.objects import MissingObjectError, Objects
 from gateway.request import RenderWarning, Scene
@@ -39,9 +37,6 @@ _KEY_VERSION = "gator frame 1"
 """Of what the key is made from: a change of it forgets every stored frame."""
 _REFRESHES = 4
 """Of a manifest in the time for which an unused frame is kept, so that one in use stays."""
-
-_GENERATED = Counter("gator_frames_generated", "Scene frames that were made for a render.")
-_REUSED = Counter("gator_frames_reused", "Scene frames that were stored already.")
 
 
 @dataclass(frozen=True)
@@ -111,16 +106,6 @@ def shared_folder(key: str) -> str:
 def own_folder(render_id: str, index: int, epoch: int) -> str:
     """Where a frame is stored that serves its own render alone."""
     return f"{OWN}/{render_id}/scenes/{index}/{epoch}"
-
-
-def frame_generated() -> None:
-    """Counts a frame that was made: gator_frames_generated_total."""
-    _GENERATED.inc()
-
-
-def frame_reused() -> None:
-    """Counts a frame that was stored already: gator_frames_reused_total."""
-    _REUSED.inc()
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,13 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 import pytest
-from prometheus_client import REGISTRY
 
 from gateway.jobs import frames as module
 from gateway.jobs.frame_manifest import FrameManifest, UnreadableManifestError
 from gateway.jobs.frames import (
     FramePlan,
     FrameStore,
-    frame_generated,
     frame_key,
-    frame_reused,
     own_folder,
     shared_folder,
 )
@@ -396,15 +393,3 @@ async def test_a_full_spool_is_told_and_the_stored_frame_kept(objects, store, mo
         await store.get(FOLDER)
     assert caught.value.reason is Reason.STORAGE_FULL
     assert await keys(objects) == [raw(header), f"{FOLDER}/manifest"]
-
-
-def test_frames_are_counted():
-    def counts():
-        names = ("gator_frames_generated_total", "gator_frames_reused_total")
-        return [REGISTRY.get_sample_value(name) for name in names]
-
-    before = counts()
-    frame_generated()
-    frame_reused()
-    frame_reused()
-    assert counts() == [before[0] + 1, before[1] + 2]
