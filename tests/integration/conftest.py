@@ -1,8 +1,17 @@
-"""What the tests of image models need; torch is loaded only for them."""
+"""What the tests of image models need, torch only for them; databases for those of the store."""
 
 import os
 
 import pytest
+
+from tests.support.databases import (  # noqa: F401 - fixtures
+    database,
+    postgres_server,
+    postgresql_database,
+    sqlite_database,
+    sqlite_template,
+    store,
+)
 
 from tests.support.object_stores import s3_server
 

@@ -35,8 +35,8 @@ _PG_RETRY = {"40001", "40P01"}
 _PG_AWAY_CLASSES = {"08", "53", "57", "58"}
 """Connection, resources (such as too many connections), operator intervention (such as a
 shutdown, or a statement that took too long), system error."""
-_PG_AWAY = _PG_RETRY | {"25006"}
-"""A standby can only be read."""
+_PG_AWAY = _PG_RETRY | {"25006", "55P03"}
+"""A standby, which can only be read; a lock that another holds for too long."""
 _AWAY = (
     OSError,
     TimeoutError,

@@ -19,15 +19,14 @@ T = TypeVar("T")
 
 POOL_SIZE = 16
 """Connections for operations; hints have one more."""
-CONNECT_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection, of the server or of the pool."""
-ANSWER_TIMEOUT = 10.0
+ANSWER_TIMEOUT = 15.0
 """Seconds to wait for an answer: of a server that the network has cut off, say."""
 
 _SESSION = {
     "application_name": "gator-gateway",
     "statement_timeout": "10s",
-    "lock_timeout": "5s",
     # A process that was halted in a transaction must not keep a render from the others.
     "idle_in_transaction_session_timeout": "10s",
 }
