@@ -36,6 +36,7 @@ class FrameSource(stubs.FrameGenServiceServicer):
     """Answers with a plain frame once the scene's gate is open; gates are open unless closed."""
 
     def __init__(self) -> None:
+        self.shareable = True
         self.closed: dict[int, asyncio.Event] = {}
         self.errors: dict[int, list[GatorError]] = defaultdict(list)
         self.asked: Counter[int] = Counter()
@@ -81,6 +82,16 @@ class FrameSource(stubs.FrameGenServiceServicer):
         finally:
             self.running.discard(index)
             self.ended[index].set()
+
+    async def PlanFrame(self, request, context):
+        return pb.PlanFrameResponse(
+            backend=frame_pb2.BACKEND_DIFFUSERS,
+            model="plain",
+            generation_version="1",
+            width=320,
+            height=180,
+            shareable=self.shareable,
+        )
 
     async def GetCapabilities(self, request, context):
         backend = capability_pb2.BackendCapability(
