@@ -33,10 +33,8 @@ LOOPBACK = "127.0.0.1:0"
 
 
 @asynccontextmanager
-async def gateway(
-    frame_gen: str, compositor: str, **settings: object
-) -> AsyncIterator[RenderServiceStub]:
-    """A client of a gateway over the two services; its state goes unless `state_dir` is given."""
+async def gateway_server(frame_gen: str, compositor: str, **settings: object) -> AsyncIterator[str]:
+    """Address of a gateway over the two services; its state goes unless `state_dir` is given."""
     async with AsyncExitStack() as stack:
         if "state_dir" not in settings:
             settings["state_dir"] = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -47,7 +45,18 @@ async def gateway(
             **{"grace": 1, **settings},
         )
         server = await stack.enter_async_context(RunningServer(build_gateway(front), front))
-        channel = await stack.enter_async_context(open_channel(server.address))
+        yield server.address
+
+
+@asynccontextmanager
+async def gateway(
+    frame_gen: str, compositor: str, **settings: object
+) -> AsyncIterator[RenderServiceStub]:
+    """A client of such a gateway."""
+    async with (
+        gateway_server(frame_gen, compositor, **settings) as address,
+        open_channel(address) as channel,
+    ):
         yield RenderServiceStub(channel)
 
 
