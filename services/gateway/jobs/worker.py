@@ -126,6 +126,7 @@ class Worker:
             with structlog.contextvars.bound_contextvars(render_id=lease.render_id):
                 log.info("attempt", epoch=lease.epoch, attempts=claim.render.attempts)
                 outcome = await self._run_attempt(claim)
+                log.info("attempt ended", outcome=outcome.value)
         except asyncio.CancelledError:
             outcome = Outcome.RELEASED if self._draining else Outcome.LOST
         except Exception:
