@@ -92,5 +92,5 @@ define generate
 mkdir -p $(1) && $(BIN)/python -m grpc_tools.protoc --proto_path=protos \
   --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) \
-  $$(find protos -name '*.proto' | sort) && rm -f $(1)/gator/type/v1/*_pb2_grpc.py*
+  $$(find protos/gator -name '*.proto' | sort) && rm -f $(1)/gator/type/v1/*_pb2_grpc.py*
 endef

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from frame_gen.backends.base import (
     Backend,
     GenerationRequest,
+    Plan,
     Preview,
     Progress,
     Queued,
@@ -26,10 +27,15 @@ STEPS = (1, 100)
 GUIDANCE = (1.0, 20.0)
 
 
-def generation_request(message: pb.GenerateFrameRequest, render_id: str) -> GenerationRequest:
-    """The request of a message, or INVALID_ARGUMENT with every bad field."""
+def generation_request(
+    message: pb.GenerateFrameRequest, render_id: str, *, path: str = ""
+) -> GenerationRequest:
+    """The request of a message, or INVALID_ARGUMENT with every bad field.
+
+    `path` leads the fields' names: where the message stands in the call's request.
+    """
     if bad := tuple(_violations(message)):
-        raise invalid(*bad)
+        raise invalid(*(FieldViolation(path + v.field, v.description) for v in bad))
     return GenerationRequest(
         prompt=message.prompt,
         negative_prompt=message.negative_prompt,
@@ -98,6 +104,21 @@ def frame(done: Done) -> Iterator[pb.GenerateFrameResponse]:
     ]
     yield pb.GenerateFrameResponse(
         done=pb.GenerationDone(provenance=done.provenance.to_proto(), warnings=warnings)
+    )
+
+
+def plan(value: Plan) -> pb.PlanFrameResponse:
+    """The message of a plan."""
+    return pb.PlanFrameResponse(
+        backend=value.backend.value,
+        model=value.model,
+        scheduler=value.scheduler,
+        generation_version=value.generation_version,
+        width=value.width,
+        height=value.height,
+        num_inference_steps=value.num_inference_steps,
+        guidance_scale=value.guidance_scale,
+        shareable=value.shareable,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from frame_gen.backends.base import GenerationRequest, Preview, Progress, Queued
+from frame_gen.backends.base import GenerationRequest, Plan, Preview, Progress, Queued
 from frame_gen.backends.diffusers import DiffusersBackend
 from frame_gen.backends.fallback import Done, FallbackChain
 from frame_gen.diffusion.device import Device
@@ -47,6 +47,10 @@ class FrameGenService:
                     yield event
         finally:
             self._requests -= 1
+
+    async def plan(self, request: GenerationRequest) -> Plan:
+        """What would make a frame as things stand. GatorError if nothing could."""
+        return await self.chain.plan(request)
 
     async def device(self) -> Device | None:
         """The device on which models run, as it is now; None if there is none. May take seconds."""

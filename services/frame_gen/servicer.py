@@ -50,6 +50,13 @@ class FrameGenServicer(stubs.FrameGenServiceServicer):
                 else:
                     yield convert.event(event)
 
+    async def PlanFrame(
+        self, request: pb.PlanFrameRequest, context: Context
+    ) -> pb.PlanFrameResponse:
+        """Tells what would make a frame."""
+        asked = convert.generation_request(request.frame, "", path="frame.")
+        return convert.plan(await self._service.plan(asked))
+
     async def GetCapabilities(
         self, request: pb.GetCapabilitiesRequest, context: Context
     ) -> pb.GetCapabilitiesResponse:

@@ -10,6 +10,7 @@ from gateway.request import Render, RenderWarning
 from gator.gateway.v1 import render_service_pb2
 from rpckit.frame import FrameHeader
 from rpckit.provenance import Provenance
+from rpckit.video import VideoForm
 
 
 @dataclass(frozen=True)
@@ -75,19 +76,34 @@ class ComposeProgress:
 
 
 @dataclass(frozen=True)
+class StoredBytes:
+    """From the compositor: the next bytes of the stored form, after all of the streamed one."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Content:
+    """A form of a video, as the compositor sent it."""
+
+    size: int
+    """Bytes."""
+    sha256: bytes
+
+
+@dataclass(frozen=True)
 class ComposeSummary:
     """From the compositor: the finished video."""
 
     frame_count: int
-    size: int
-    """Bytes."""
-    sha256: bytes
+    fragmented: Content
+    stored: Content
     format: str
     encoder: str
 
 
-ComposeEvent = ComposePlan | ComposeProgress | bytes | ComposeSummary
-"""The plan comes first, the summary last."""
+ComposeEvent = ComposePlan | ComposeProgress | bytes | StoredBytes | ComposeSummary
+"""The plan comes first, the summary last; bytes are the next of the streamed form."""
 
 
 class SceneState(Enum):
@@ -100,7 +116,7 @@ class SceneState(Enum):
 
 @dataclass(frozen=True)
 class Accepted:
-    """To the client: the render was accepted."""
+    """The render was accepted: its timeline stands."""
 
     render_id: str
     render: Render
@@ -149,8 +165,42 @@ class Video:
 
 
 @dataclass(frozen=True)
+class VideoHeader:
+    """To the client: the bytes of the video begin."""
+
+    content_tag: str
+    form: VideoForm
+    offset: int = 0
+    size: int | None = None
+    """Bytes of the whole form; None while it is being encoded."""
+    sha256: bytes = b""
+    """Of the whole form; empty while it is being encoded."""
+
+
+@dataclass(frozen=True)
+class VideoTrailer:
+    """To the client: all bytes of the form have been sent."""
+
+    size: int
+    """Bytes of the whole form."""
+    sha256: bytes
+
+
+@dataclass(frozen=True)
+class Finished:
+    """To the client: the video is complete, in the form that was sent."""
+
+    result: bytes
+    """As it is stored, for the stored form."""
+    form: VideoForm
+    size: int
+    """Bytes of the form that was sent."""
+    sha256: bytes
+
+
+@dataclass(frozen=True)
 class Result:
-    """To the client: the video is complete."""
+    """From the pipeline: the video is complete."""
 
     render_id: str
     render: Render
@@ -160,5 +210,14 @@ class Result:
     warnings: tuple[RenderWarning, ...]
 
 
-RenderEvent = Accepted | RenderProgress | SceneProgress | ScenePreview | Video | Result
+PassingEvent = RenderProgress | SceneProgress | ScenePreview
+"""How far a render is; a newer one of the same kind and scene overtakes an older one."""
+
+PipelineEvent = Accepted | PassingEvent | Video | StoredBytes | Result
 """`Accepted` comes first, `Result` last."""
+
+RenderEvent = Accepted | PassingEvent | VideoHeader | Video | Finished
+"""`Accepted` comes first, `Finished` last; a header comes before the first bytes of each form."""
+
+DownloadPart = VideoHeader | Video | VideoTrailer
+"""The header comes first, the trailer last."""

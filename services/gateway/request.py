@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
@@ -63,6 +65,11 @@ class RenderAsked:
     fallback_policy: int = 0
     strict: bool = False
     codec: int = 0
+    request_id: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
+    fingerprint: bytes = b""
+    """SHA-256 of all of this but the request_id."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +107,16 @@ class Render:
     transition: Transition
     use_ai_generation: bool
     fallback_policy: FallbackPolicy
+    negative_prompt: str = ""
+    """That of the scenes that were given none."""
     warnings: tuple[RenderWarning, ...] = field(default=())
     codec: Codec = Codec.H264
+
+    @property
+    def frame_count(self) -> int:
+        """Pictures of the video: fps times its length, rounded, halves up."""
+        total = sum((scene.duration for scene in self.scenes), Fraction(0))
+        return math.floor(self.preset.fps * total + Fraction(1, 2))
 
     @property
     def preset(self) -> Preset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ class SpooledFrame:
     def __init__(self, header: FrameHeader, folder: Path | None) -> None:
         """`folder` must exist; None is the system's for temporary files."""
         self.header = header
+        self._readers = 0
+        self._unwanted = False
         self._check = FrameCheck(header)
         with _disk_errors():
             self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - `close`
@@ -40,14 +43,31 @@ class SpooledFrame:
         self._check.finish()
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The frame's bytes in pieces of 1 MiB and a rest."""
-        self._file.seek(0)
-        while chunk := await asyncio.to_thread(self._file.read, CHUNK_SIZE):
-            yield chunk
+        """The frame's bytes in pieces of 1 MiB and a rest. Several may read at a time."""
+        with self.kept_open():
+            start = 0
+            while chunk := await asyncio.to_thread(
+                os.pread, self._file.fileno(), CHUNK_SIZE, start
+            ):
+                yield chunk
+                start += len(chunk)
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Puts off a `close` to the end of the block."""
+        self._readers += 1
+        try:
+            yield
+        finally:
+            self._readers -= 1
+            if self._unwanted and not self._readers:
+                self._file.close()
 
     def close(self) -> None:
-        """Frees the disk space."""
-        self._file.close()
+        """Frees the disk space, once nobody reads it any more."""
+        self._unwanted = True
+        if not self._readers:
+            self._file.close()
 
 
 @contextmanager

@@ -12,6 +12,8 @@ import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from gateway.jobs.handling import Handling, judged
+from gateway.jobs.records import Priority
 from gateway.request import FallbackPolicy, Limits, Render, RenderAsked, Scene, SceneAsked
 from gateway.rules import Rules
 from gateway.seeds import derived_seeds
@@ -29,9 +31,21 @@ STEPS = (1, 100)
 GUIDANCE = (1.0, 20.0)
 
 
+def accepted(
+    asked: RenderAsked, limits: Limits, default_priority: Priority
+) -> tuple[Render, Handling]:
+    """The render that will be made, and how it is queued, or INVALID_ARGUMENT as `effective`."""
+    rules = Rules(strict=asked.strict)
+    handling = judged(rules, asked, default_priority)
+    return _effective(rules, asked, limits), handling
+
+
 def effective(asked: RenderAsked, limits: Limits) -> Render:
     """The render that will be made, or INVALID_ARGUMENT with every bad field."""
-    rules = Rules(strict=asked.strict)
+    return _effective(Rules(strict=asked.strict), asked, limits)
+
+
+def _effective(rules: Rules, asked: RenderAsked, limits: Limits) -> Render:
     quality = rules.enum("quality", asked.quality, Quality, Quality.HIGH)
     preset = PRESETS[quality]
     judge = _SceneJudge(rules, limits, preset)
@@ -56,6 +70,7 @@ def effective(asked: RenderAsked, limits: Limits) -> Render:
         transition=wide.transition,
         use_ai_generation=asked.use_ai_generation is not False,
         fallback_policy=policy,
+        negative_prompt=wide.negative_prompt,
         warnings=tuple(rules.warnings),
         codec=codec,
     )

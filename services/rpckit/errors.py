@@ -19,10 +19,16 @@ class Code(Enum):
     """The request can never work. Change it."""
     DEADLINE_EXCEEDED = 4
     """Time ran out. Give more, or ask for less."""
+    NOT_FOUND = 5
+    """There is no such thing for this caller."""
+    ALREADY_EXISTS = 6
+    """It is there already, with other content."""
     RESOURCE_EXHAUSTED = 8
     """Too much at the moment. Try again after `retry_after`."""
     FAILED_PRECONDITION = 9
     """The system is not in a state for it. Change the state, then try again."""
+    OUT_OF_RANGE = 11
+    """The request goes past an end."""
     INTERNAL = 13
     """A fault of the service."""
     UNAVAILABLE = 14
@@ -49,6 +55,13 @@ class Reason(Enum):
     CANCELLED = "CANCELLED"
     CONTENT_REJECTED = "CONTENT_REJECTED"
     SPEND_LIMIT_REACHED = "SPEND_LIMIT_REACHED"
+    RENDER_NOT_FOUND = "RENDER_NOT_FOUND"
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    WRONG_STATE = "WRONG_STATE"
+    CONTENT_CHANGED = "CONTENT_CHANGED"
+    OFFSET_OUT_OF_RANGE = "OFFSET_OUT_OF_RANGE"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+    STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
 
     @property
     def code(self) -> Code:
@@ -72,6 +85,13 @@ _CODES = {
     Reason.CANCELLED: Code.CANCELLED,
     Reason.CONTENT_REJECTED: Code.INVALID_ARGUMENT,
     Reason.SPEND_LIMIT_REACHED: Code.RESOURCE_EXHAUSTED,
+    Reason.RENDER_NOT_FOUND: Code.NOT_FOUND,
+    Reason.REQUEST_ID_REUSED: Code.ALREADY_EXISTS,
+    Reason.WRONG_STATE: Code.FAILED_PRECONDITION,
+    Reason.CONTENT_CHANGED: Code.FAILED_PRECONDITION,
+    Reason.OFFSET_OUT_OF_RANGE: Code.OUT_OF_RANGE,
+    Reason.QUOTA_EXCEEDED: Code.RESOURCE_EXHAUSTED,
+    Reason.STORAGE_UNAVAILABLE: Code.UNAVAILABLE,
 }
 
 

@@ -52,6 +52,8 @@ class Provenance:
     frame_sha256: bytes
     passed_over: tuple[PassedOver, ...] = ()
     """Better backends, best first."""
+    original_backend: Backend | None = None
+    """What made a frame that was stored already (backend CACHE); None for any other."""
 
     def to_proto(self) -> frame_pb2.Provenance:
         """The message of this provenance."""
@@ -72,6 +74,11 @@ class Provenance:
                 )
                 for over in self.passed_over
             ],
+            original_backend=(
+                self.original_backend.value
+                if self.original_backend
+                else frame_pb2.BACKEND_UNSPECIFIED
+            ),
         )
 
     @classmethod
@@ -91,5 +98,8 @@ class Provenance:
             passed_over=tuple(
                 PassedOver(Backend(over.backend), over.reason, over.message)
                 for over in message.passed_over
+            ),
+            original_backend=(
+                Backend(message.original_backend) if message.original_backend else None
             ),
         )

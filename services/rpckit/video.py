@@ -40,7 +40,9 @@ class VideoForm(Enum):
     """How a video's file is laid out; the value is its number in video.proto."""
 
     FRAGMENTED = video_pb2.VIDEO_FORM_FRAGMENTED
+    """Plays while it is still being written."""
     FASTSTART = video_pb2.VIDEO_FORM_FASTSTART
+    """Its index stands in front: the form in which a video is stored."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,13 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator
 
-from frame_gen.backends.base import Availability, Generated, GenerationEvent, GenerationRequest
+from frame_gen.backends.base import (
+    Availability,
+    Generated,
+    GenerationEvent,
+    GenerationRequest,
+    Plan,
+)
 from rpckit.frame import Frame
 from rpckit.provenance import Backend as Kind
 
@@ -29,6 +35,7 @@ class ScriptedBackend:
     def __init__(self, kind: Kind, *steps: object, state: object = AVAILABLE) -> None:
         self.steps = steps
         self.state = state
+        self.planned: Plan | Exception | None = None
         self.asked: list[GenerationRequest] = []
         self.running = 0
         self.waits = asyncio.Event()
@@ -45,6 +52,11 @@ class ScriptedBackend:
             raise self.state
         assert isinstance(self.state, Availability)
         return self.state
+
+    async def plan(self, request: GenerationRequest) -> Plan:
+        if isinstance(self.planned, Exception):
+            raise self.planned
+        return self.planned or Plan(self.kind, 3, 2, "1", model="model@1", shareable=True)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         self.asked.append(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
+from contextlib import aclosing
 
 from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as stubs
@@ -36,6 +37,8 @@ class FrameSource(stubs.FrameGenServiceServicer):
     """Answers with a plain frame once the scene's gate is open; gates are open unless closed."""
 
     def __init__(self) -> None:
+        self.shareable = True
+        self.pictures: dict[int, asyncio.Queue[bytes]] = defaultdict(asyncio.Queue)
         self.closed: dict[int, asyncio.Event] = {}
         self.errors: dict[int, list[GatorError]] = defaultdict(list)
         self.asked: Counter[int] = Counter()
@@ -54,6 +57,26 @@ class FrameSource(stubs.FrameGenServiceServicer):
         for index in indexes:
             self.closed[index].set()
 
+    def show(self, index: int, jpeg: bytes) -> None:
+        """Sends a preview of a scene whose gate is closed."""
+        self.pictures[index].put_nowait(jpeg)
+
+    async def _previews(self, index: int):
+        """The previews of a scene until its gate opens."""
+        opened = asyncio.create_task(self.closed[index].wait())
+        shown: asyncio.Task[bytes] | None = None
+        try:
+            while True:
+                shown = asyncio.create_task(self.pictures[index].get())
+                await asyncio.wait({opened, shown}, return_when=asyncio.FIRST_COMPLETED)
+                if not shown.done():
+                    return
+                preview = pb.GenerationPreview(jpeg=shown.result(), step=1)
+                yield pb.GenerateFrameResponse(preview=preview)
+        finally:
+            for task in filter(None, (opened, shown)):
+                task.cancel()
+
     async def GenerateFrame(self, request, context):
         index = request.scene_index
         self.asked[index] += 1
@@ -64,7 +87,9 @@ class FrameSource(stubs.FrameGenServiceServicer):
             yield pb.GenerateFrameResponse(queued=pb.GenerationQueued(position=0))
             yield pb.GenerateFrameResponse(progress=pb.GenerationProgress(step=1, steps=2))
             if index in self.closed:
-                await self.closed[index].wait()
+                async with aclosing(self._previews(index)) as previews:
+                    async for preview in previews:
+                        yield preview
             frame = plain_frame(index)
             yield pb.GenerateFrameResponse(header=header(frame))
             if self.errors[index]:
@@ -81,6 +106,16 @@ class FrameSource(stubs.FrameGenServiceServicer):
         finally:
             self.running.discard(index)
             self.ended[index].set()
+
+    async def PlanFrame(self, request, context):
+        return pb.PlanFrameResponse(
+            backend=frame_pb2.BACKEND_DIFFUSERS,
+            model="plain",
+            generation_version="1",
+            width=320,
+            height=180,
+            shareable=self.shareable,
+        )
 
     async def GetCapabilities(self, request, context):
         backend = capability_pb2.BackendCapability(

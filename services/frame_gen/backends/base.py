@@ -118,6 +118,33 @@ class Availability:
     """Where it is not available: why, for programs."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What would make a frame as things stand, and how.
+
+    A frame that was made so may be used instead of making it.
+    """
+
+    backend: Kind
+    width: int
+    """Of the frame as it would be made, pixels."""
+    height: int
+    """Of the frame as it would be made, pixels."""
+    generation_version: str
+    """Of the code that makes frames, and what else of its settings tells in the picture. It
+    changes when the same parameters would give another frame."""
+    model: str = ""
+    """Name and revision, as the provenance would give it; empty where there is none."""
+    scheduler: str = ""
+    """Empty where there is none."""
+    num_inference_steps: int = 0
+    """That would be done; 0 where there are none."""
+    guidance_scale: float = 0.0
+    """That would be used; 0 where there is none."""
+    shareable: bool = False
+    """Whether the frame may serve other renders."""
+
+
 class BackendError(Exception):
     """A backend could not make a frame. Another may; a caller sees it in the provenance."""
 
@@ -146,6 +173,13 @@ class Backend(Protocol):
 
         Raises:
             BackendError: it could not.
+        """
+
+    async def plan(self, request: GenerationRequest) -> Plan:
+        """What it would make the frame with now. Loads and downloads nothing.
+
+        Raises:
+            BackendError: it could not make it.
         """
 
     async def close(self) -> None:

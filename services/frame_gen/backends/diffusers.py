@@ -17,6 +17,7 @@ from frame_gen.backends.base import (
     Generated,
     GenerationEvent,
     GenerationRequest,
+    Plan,
     Preview,
     Progress,
     Queued,
@@ -35,6 +36,8 @@ from rpckit.telemetry import logger
 
 log = logger(__name__)
 
+GENERATION_VERSION = "diffusers 1"
+"""Grows when the same model and parameters would give another picture."""
 HEARTBEAT = 2.0
 """Seconds between events while a model is downloaded and loaded."""
 MAX_MODELS = 3
@@ -48,7 +51,11 @@ class DiffusersBackend:
     """See `base.Backend`. Loads a model at the first frame that is wanted."""
 
     def __init__(self, settings: DiffusersSettings | None = None) -> None:
-        self._host = ModelHost(settings or DiffusersSettings())
+        settings = settings or DiffusersSettings()
+        self._host = ModelHost(settings)
+        # What no checker has seen must not serve where one is wanted.
+        checked = "" if settings.safety_checker else " unchecked"
+        self._version = GENERATION_VERSION + checked
 
     @property
     def kind(self) -> Kind:
@@ -97,6 +104,27 @@ class DiffusersBackend:
             if outcome is None or not self._may_try_again(used, outcome):
                 raise _error(outcome)
         raise _error(None)
+
+    async def plan(self, request: GenerationRequest) -> Plan:
+        """See `base.Backend`. Before a model is loaded, by what is on this machine."""
+        try:
+            model = await self._host.expected()
+        except NoModel as error:
+            raise BackendError(Reason.NO_MODEL_AVAILABLE, str(error)) from error
+        steps, guidance = model.entry.settings_for(
+            request.num_inference_steps, request.guidance_scale
+        )
+        return Plan(
+            self.kind,
+            model.width,
+            model.height,
+            self._version,
+            model=model.name,
+            scheduler=model.scheduler,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            shareable=True,
+        )
 
     async def _ready(self) -> AsyncGenerator[Queued | ModelInUse, None]:
         """The model to use, after signs of life while it is downloaded and loaded."""

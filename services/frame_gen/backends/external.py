@@ -12,6 +12,7 @@ from frame_gen.backends.base import (
     Generated,
     GenerationEvent,
     GenerationRequest,
+    Plan,
     Progress,
     Queued,
 )
@@ -37,6 +38,9 @@ class ImageRequest:
     guidance_scale: float
     seed: int
 
+
+GENERATION_VERSION = "external 1"
+"""Of what is done to the program's images, which is nothing."""
 
 ExternalImages = Callable[[ImageRequest], Awaitable[bytes]]
 """Makes an image: the bytes of a PNG, JPEG or WebP file."""
@@ -109,6 +113,18 @@ class ExternalBackend:
             # Another program's code may raise anything; its text may hold its secrets.
             log.warning("the program's own generator failed", exc_info=error)
             raise _failed(f"the program's own generator raised {type(error).__name__}") from error
+
+    async def plan(self, request: GenerationRequest) -> Plan:
+        """See `base.Backend`. What another program would do is not known, so it is not shared."""
+        return Plan(
+            self.kind,
+            request.video_width,
+            request.video_height,
+            GENERATION_VERSION,
+            model="external",
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=request.guidance_scale,
+        )
 
     async def close(self) -> None:
         """See `base.Backend`."""

@@ -19,6 +19,7 @@ from frame_gen.backends.base import (
     Generated,
     GenerationEvent,
     GenerationRequest,
+    Plan,
     Preview,
     Progress,
     Queued,
@@ -93,6 +94,25 @@ class FallbackChain:
                 return
         backends_passed_over(passed_over)
         raise _nothing_left(request, passed_over, call_ended=ends.no_time_for_models())
+
+    async def plan(self, request: GenerationRequest) -> Plan:
+        """What would make a frame as things stand: the first backend that can.
+
+        Raises:
+            GatorError: none that the request allows could.
+        """
+        backends, passed_over = self._candidates(request)
+        for backend in backends:
+            state = availability_of(backend)
+            if not state.available:
+                passed_over.append(PassedOver(backend.kind, state.reason.value, state.message))
+                continue
+            try:
+                return await backend.plan(request)
+            except Exception as error:  # noqa: BLE001 - one backend's bug is no other's
+                failure = _failure(backend, error)
+                passed_over.append(PassedOver(backend.kind, failure.reason.value, failure.message))
+        raise _nothing_left(request, passed_over, call_ended=False)
 
     def _candidates(self, request: GenerationRequest) -> tuple[list[Backend], list[PassedOver]]:
         """The backends that the request allows, best first, and what is known to be missing."""

@@ -17,6 +17,7 @@ from frame_gen.backends.base import (
     Generated,
     GenerationEvent,
     GenerationRequest,
+    Plan,
     Preview,
     Queued,
 )
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from frame_gen.backends.openai_images.client import Picture
     from frame_gen.backends.openai_images.purchases import Purchases
 
+GENERATION_VERSION = "openai 1"
+"""Grows when the same request would be asked for, or read, in another way."""
 OWN_HOST = "api.openai.com"
 NEEDED = ("openai", "obstore")
 
@@ -85,6 +88,23 @@ class OpenAIBackend:
             self._note(error)
             raise
 
+    async def plan(self, request: GenerationRequest) -> Plan:
+        """See `base.Backend`."""
+        self._check()
+        size = self._size(request)
+        version = f"{GENERATION_VERSION} quality={self._settings.quality}"
+        if not self._asks_openai:
+            # Another service may call another model by the same name.
+            version += f" at={urlsplit(self._settings.base_url or '').hostname}"
+        return Plan(
+            self.kind,
+            size.width,
+            size.height,
+            version,
+            model=self._settings.model,
+            shareable=True,
+        )
+
     async def close(self) -> None:
         """See `base.Backend`."""
         if self._opened:
@@ -117,13 +137,14 @@ class OpenAIBackend:
             self._refusal = error
             self._recheck_at = time.monotonic() + self._settings.recheck_after
 
+    def _size(self, request: GenerationRequest) -> Size:
+        settings = self._settings
+        if settings.size == "auto":
+            return size_for(settings.model, request.video_width, request.video_height)
+        return Size.parse(settings.size)
+
     def _order(self, request: GenerationRequest) -> Order:
         settings = self._settings
-        size = (
-            size_for(settings.model, request.video_width, request.video_height)
-            if settings.size == "auto"
-            else Size.parse(settings.size)
-        )
         return Order(
             # A caller that names no render gets an image of its own each time.
             render_id=request.render_id or f"unnamed-{uuid.uuid4()}",
@@ -131,7 +152,7 @@ class OpenAIBackend:
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
             model=settings.model,
-            size=size,
+            size=self._size(request),
             quality=settings.quality,
         )
 

@@ -13,12 +13,16 @@ from frame_gen.backends.base import (
     Generated,
     GenerationEvent,
     GenerationRequest,
+    Plan,
     Progress,
     Queued,
 )
 from frame_gen.drawing.card import SUBSTITUTE, Card, draw_card, plan_card
 from rpckit.frame import Frame
 from rpckit.provenance import Backend as Kind
+
+GENERATION_VERSION = "placeholder 1"
+"""Grows when the same request is drawn in another way."""
 
 
 class PlaceholderBackend:
@@ -62,6 +66,10 @@ class PlaceholderBackend:
             return await asyncio.wrap_future(drawing)
         finally:
             abandoned.set()
+
+    async def plan(self, request: GenerationRequest) -> Plan:
+        """See `base.Backend`. Drawn again sooner than fetched, so it is not shared."""
+        return Plan(self.kind, request.video_width, request.video_height, GENERATION_VERSION)
 
     async def close(self) -> None:
         """See `base.Backend`."""

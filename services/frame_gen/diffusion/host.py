@@ -28,6 +28,7 @@ from frame_gen.diffusion.device import (
 )
 from frame_gen.diffusion.download import Downloader, DownloadProgress, DownloadStopped
 from frame_gen.diffusion.in_use import ModelInUse, put_in_use
+from frame_gen.diffusion.planning import PlannedModel, expected_model, model_in_use
 from frame_gen.diffusion.settings import DiffusersSettings
 from frame_gen.diffusion.upscaling import NoUpscaler, Plan, plan, start
 from rpckit.telemetry import logger
@@ -82,6 +83,7 @@ class ModelHost:
         self._failure = ""
         self._failed_until = 0.0
         self._presence: tuple[float, tuple[str, ...]] | None = None
+        self._expected: tuple[float, PlannedModel | None] | None = None
         self._downloader = Downloader(settings.hub_timeout, lambda: self._closed)
 
     @property
@@ -138,6 +140,24 @@ class ModelHost:
             found = tuple(entry.name for entry in present_models(self._settings))
             self._presence = (now, found)
         return self._presence[1]
+
+    async def expected(self) -> PlannedModel:
+        """The model that would make the next frame: the one in use, else as files tell.
+
+        Raises:
+            NoModel: there is none.
+        """
+        if why := self.state().why_not:
+            raise NoModel(why)
+        if (used := self._in_use) is not None:
+            return await asyncio.to_thread(model_in_use, used)
+        now = time.monotonic()
+        if self._expected is None or now - self._expected[0] > _PRESENCE_SECONDS:
+            self._expected = (now, await asyncio.to_thread(expected_model, self._settings))
+        planned = self._expected[1]
+        if planned is None:
+            raise NoModel(advice("no model is on this machine"))
+        return planned
 
     async def ready(self, seconds: float) -> ModelInUse | None:
         """The model to use; None if it is still not loaded after `seconds`.

@@ -28,7 +28,7 @@ from gator.type.v1 import warning_pb2 as gator_dot_type_dot_v1_dot_warning__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*gator/frame_gen/v1/frame_gen_service.proto\x12\x12gator.frame_gen.v1\x1a\x1egator/type/v1/capability.proto\x1a\x19gator/type/v1/frame.proto\x1a\x1bgator/type/v1/warning.proto\x1a\x1egoogle/protobuf/duration.proto\"\xb0\x02\n\x14GenerateFrameRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x1b\n\x13num_inference_steps\x18\x04 \x01(\r\x12\x16\n\x0eguidance_scale\x18\x05 \x01(\x02\x12\x19\n\x11use_ai_generation\x18\x06 \x01(\x08\x12\x36\n\x0f\x66\x61llback_policy\x18\x07 \x01(\x0e\x32\x1d.gator.type.v1.FallbackPolicy\x12\x13\n\x0bvideo_width\x18\x08 \x01(\r\x12\x14\n\x0cvideo_height\x18\t \x01(\r\x12\x13\n\x0bscene_index\x18\n \x01(\r\x12\x13\n\x0bscene_count\x18\x0b \x01(\rJ\x04\x08\x14\x10\x1e\"\xdc\x02\n\x15GenerateFrameResponse\x12\x36\n\x06queued\x18\x01 \x01(\x0b\x32$.gator.frame_gen.v1.GenerationQueuedH\x00\x12:\n\x08progress\x18\x02 \x01(\x0b\x32&.gator.frame_gen.v1.GenerationProgressH\x00\x12\x38\n\x07preview\x18\x03 \x01(\x0b\x32%.gator.frame_gen.v1.GenerationPreviewH\x00\x12,\n\x06header\x18\x04 \x01(\x0b\x32\x1a.gator.type.v1.FrameHeaderH\x00\x12*\n\x05\x63hunk\x18\x05 \x01(\x0b\x32\x19.gator.type.v1.FrameChunkH\x00\x12\x32\n\x04\x64one\x18\x06 \x01(\x0b\x32\".gator.frame_gen.v1.GenerationDoneH\x00\x42\x07\n\x05\x65vent\"R\n\x10GenerationQueued\x12\x10\n\x08position\x18\x01 \x01(\r\x12,\n\ttime_left\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\x12GenerationProgress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\r\n\x05steps\x18\x02 \x01(\r\x12,\n\ttime_left\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"/\n\x11GenerationPreview\x12\x0c\n\x04jpeg\x18\x01 \x01(\x0c\x12\x0c\n\x04step\x18\x02 \x01(\r\"i\n\x0eGenerationDone\x12-\n\nprovenance\x18\x01 \x01(\x0b\x32\x19.gator.type.v1.Provenance\x12(\n\x08warnings\x18\x02 \x03(\x0b\x32\x16.gator.type.v1.Warning\"\x18\n\x16GetCapabilitiesRequest\"\x85\x01\n\x17GetCapabilitiesResponse\x12\x32\n\x08\x62\x61\x63kends\x18\x01 \x03(\x0b\x32 .gator.type.v1.BackendCapability\x12%\n\x06\x64\x65vice\x18\x02 \x01(\x0b\x32\x15.gator.type.v1.Device\x12\x0f\n\x07version\x18\x03 \x01(\t2\xe5\x01\n\x0f\x46rameGenService\x12\x66\n\rGenerateFrame\x12(.gator.frame_gen.v1.GenerateFrameRequest\x1a).gator.frame_gen.v1.GenerateFrameResponse0\x01\x12j\n\x0fGetCapabilities\x12*.gator.frame_gen.v1.GetCapabilitiesRequest\x1a+.gator.frame_gen.v1.GetCapabilitiesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*gator/frame_gen/v1/frame_gen_service.proto\x12\x12gator.frame_gen.v1\x1a\x1egator/type/v1/capability.proto\x1a\x19gator/type/v1/frame.proto\x1a\x1bgator/type/v1/warning.proto\x1a\x1egoogle/protobuf/duration.proto\"\xb0\x02\n\x14GenerateFrameRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x1b\n\x13num_inference_steps\x18\x04 \x01(\r\x12\x16\n\x0eguidance_scale\x18\x05 \x01(\x02\x12\x19\n\x11use_ai_generation\x18\x06 \x01(\x08\x12\x36\n\x0f\x66\x61llback_policy\x18\x07 \x01(\x0e\x32\x1d.gator.type.v1.FallbackPolicy\x12\x13\n\x0bvideo_width\x18\x08 \x01(\r\x12\x14\n\x0cvideo_height\x18\t \x01(\r\x12\x13\n\x0bscene_index\x18\n \x01(\r\x12\x13\n\x0bscene_count\x18\x0b \x01(\rJ\x04\x08\x14\x10\x1e\"K\n\x10PlanFrameRequest\x12\x37\n\x05\x66rame\x18\x01 \x01(\x0b\x32(.gator.frame_gen.v1.GenerateFrameRequest\"\xe1\x01\n\x11PlanFrameResponse\x12\'\n\x07\x62\x61\x63kend\x18\x01 \x01(\x0e\x32\x16.gator.type.v1.Backend\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tscheduler\x18\x03 \x01(\t\x12\x1a\n\x12generation_version\x18\x04 \x01(\t\x12\r\n\x05width\x18\x05 \x01(\r\x12\x0e\n\x06height\x18\x06 \x01(\r\x12\x1b\n\x13num_inference_steps\x18\x07 \x01(\r\x12\x16\n\x0eguidance_scale\x18\x08 \x01(\x02\x12\x11\n\tshareable\x18\t \x01(\x08\"\xdc\x02\n\x15GenerateFrameResponse\x12\x36\n\x06queued\x18\x01 \x01(\x0b\x32$.gator.frame_gen.v1.GenerationQueuedH\x00\x12:\n\x08progress\x18\x02 \x01(\x0b\x32&.gator.frame_gen.v1.GenerationProgressH\x00\x12\x38\n\x07preview\x18\x03 \x01(\x0b\x32%.gator.frame_gen.v1.GenerationPreviewH\x00\x12,\n\x06header\x18\x04 \x01(\x0b\x32\x1a.gator.type.v1.FrameHeaderH\x00\x12*\n\x05\x63hunk\x18\x05 \x01(\x0b\x32\x19.gator.type.v1.FrameChunkH\x00\x12\x32\n\x04\x64one\x18\x06 \x01(\x0b\x32\".gator.frame_gen.v1.GenerationDoneH\x00\x42\x07\n\x05\x65vent\"R\n\x10GenerationQueued\x12\x10\n\x08position\x18\x01 \x01(\r\x12,\n\ttime_left\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\x12GenerationProgress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\r\n\x05steps\x18\x02 \x01(\r\x12,\n\ttime_left\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"/\n\x11GenerationPreview\x12\x0c\n\x04jpeg\x18\x01 \x01(\x0c\x12\x0c\n\x04step\x18\x02 \x01(\r\"i\n\x0eGenerationDone\x12-\n\nprovenance\x18\x01 \x01(\x0b\x32\x19.gator.type.v1.Provenance\x12(\n\x08warnings\x18\x02 \x03(\x0b\x32\x16.gator.type.v1.Warning\"\x18\n\x16GetCapabilitiesRequest\"\x85\x01\n\x17GetCapabilitiesResponse\x12\x32\n\x08\x62\x61\x63kends\x18\x01 \x03(\x0b\x32 .gator.type.v1.BackendCapability\x12%\n\x06\x64\x65vice\x18\x02 \x01(\x0b\x32\x15.gator.type.v1.Device\x12\x0f\n\x07version\x18\x03 \x01(\t2\xbf\x02\n\x0f\x46rameGenService\x12\x66\n\rGenerateFrame\x12(.gator.frame_gen.v1.GenerateFrameRequest\x1a).gator.frame_gen.v1.GenerateFrameResponse0\x01\x12X\n\tPlanFrame\x12$.gator.frame_gen.v1.PlanFrameRequest\x1a%.gator.frame_gen.v1.PlanFrameResponse\x12j\n\x0fGetCapabilities\x12*.gator.frame_gen.v1.GetCapabilitiesRequest\x1a+.gator.frame_gen.v1.GetCapabilitiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,20 +37,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GENERATEFRAMEREQUEST']._serialized_start=187
   _globals['_GENERATEFRAMEREQUEST']._serialized_end=491
-  _globals['_GENERATEFRAMERESPONSE']._serialized_start=494
-  _globals['_GENERATEFRAMERESPONSE']._serialized_end=842
-  _globals['_GENERATIONQUEUED']._serialized_start=844
-  _globals['_GENERATIONQUEUED']._serialized_end=926
-  _globals['_GENERATIONPROGRESS']._serialized_start=928
-  _globals['_GENERATIONPROGRESS']._serialized_end=1023
-  _globals['_GENERATIONPREVIEW']._serialized_start=1025
-  _globals['_GENERATIONPREVIEW']._serialized_end=1072
-  _globals['_GENERATIONDONE']._serialized_start=1074
-  _globals['_GENERATIONDONE']._serialized_end=1179
-  _globals['_GETCAPABILITIESREQUEST']._serialized_start=1181
-  _globals['_GETCAPABILITIESREQUEST']._serialized_end=1205
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=1208
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=1341
-  _globals['_FRAMEGENSERVICE']._serialized_start=1344
-  _globals['_FRAMEGENSERVICE']._serialized_end=1573
+  _globals['_PLANFRAMEREQUEST']._serialized_start=493
+  _globals['_PLANFRAMEREQUEST']._serialized_end=568
+  _globals['_PLANFRAMERESPONSE']._serialized_start=571
+  _globals['_PLANFRAMERESPONSE']._serialized_end=796
+  _globals['_GENERATEFRAMERESPONSE']._serialized_start=799
+  _globals['_GENERATEFRAMERESPONSE']._serialized_end=1147
+  _globals['_GENERATIONQUEUED']._serialized_start=1149
+  _globals['_GENERATIONQUEUED']._serialized_end=1231
+  _globals['_GENERATIONPROGRESS']._serialized_start=1233
+  _globals['_GENERATIONPROGRESS']._serialized_end=1328
+  _globals['_GENERATIONPREVIEW']._serialized_start=1330
+  _globals['_GENERATIONPREVIEW']._serialized_end=1377
+  _globals['_GENERATIONDONE']._serialized_start=1379
+  _globals['_GENERATIONDONE']._serialized_end=1484
+  _globals['_GETCAPABILITIESREQUEST']._serialized_start=1486
+  _globals['_GETCAPABILITIESREQUEST']._serialized_end=1510
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=1513
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=1646
+  _globals['_FRAMEGENSERVICE']._serialized_start=1649
+  _globals['_FRAMEGENSERVICE']._serialized_end=1968
 # @@protoc_insertion_point(module_scope)

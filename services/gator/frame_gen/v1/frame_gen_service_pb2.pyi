@@ -89,6 +89,92 @@ class GenerateFrameRequest(_message.Message):
 Global___GenerateFrameRequest: _TypeAlias = GenerateFrameRequest  # noqa: Y015
 
 @_typing.final
+class PlanFrameRequest(_message.Message):
+    """Asks what would make a frame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def frame(self) -> Global___GenerateFrameRequest:
+        """The frame."""
+
+    def __init__(
+        self,
+        *,
+        frame: Global___GenerateFrameRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanFrameRequest: _TypeAlias = PlanFrameRequest  # noqa: Y015
+
+@_typing.final
+class PlanFrameResponse(_message.Message):
+    """What would make a frame: the first backend that can, as things stand. What
+    makes it in the end may be another, and stands in its provenance.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKEND_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    SCHEDULER_FIELD_NUMBER: _builtins.int
+    GENERATION_VERSION_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    NUM_INFERENCE_STEPS_FIELD_NUMBER: _builtins.int
+    GUIDANCE_SCALE_FIELD_NUMBER: _builtins.int
+    SHAREABLE_FIELD_NUMBER: _builtins.int
+    backend: _frame_pb2.Backend.ValueType
+    """The backend."""
+    model: _builtins.str
+    """Name and revision of the model, as the provenance would give it; empty
+    where there is none.
+    """
+    scheduler: _builtins.str
+    """The scheduler with its settings; empty where there is none."""
+    generation_version: _builtins.str
+    """Version of the code that makes frames: grows when the same parameters
+    would give another frame.
+    """
+    width: _builtins.int
+    """Width at which the frame would be made, in pixels."""
+    height: _builtins.int
+    """Height at which the frame would be made, in pixels."""
+    num_inference_steps: _builtins.int
+    """Denoising steps that would be done; 0 where there are none."""
+    guidance_scale: _builtins.float
+    """Guidance scale that would be used; 0 where there is none."""
+    shareable: _builtins.bool
+    """Whether the frame may serve other renders of its owner. A placeholder may
+    not.
+    """
+    def __init__(
+        self,
+        *,
+        backend: _frame_pb2.Backend.ValueType = ...,
+        model: _builtins.str = ...,
+        scheduler: _builtins.str = ...,
+        generation_version: _builtins.str = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        num_inference_steps: _builtins.int = ...,
+        guidance_scale: _builtins.float = ...,
+        shareable: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "generation_version", b"generation_version", "guidance_scale", b"guidance_scale", "height", b"height", "model", b"model", "num_inference_steps", b"num_inference_steps", "scheduler", b"scheduler", "shareable", b"shareable", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanFrameResponse: _TypeAlias = PlanFrameResponse  # noqa: Y015
+
+@_typing.final
 class GenerateFrameResponse(_message.Message):
     """An event of the making of a frame."""
 

@@ -41,6 +41,11 @@ class FrameGenServiceStub:
                 request_serializer=gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.GenerateFrameRequest.SerializeToString,
                 response_deserializer=gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.GenerateFrameResponse.FromString,
                 _registered_method=True)
+        self.PlanFrame = channel.unary_unary(
+                '/gator.frame_gen.v1.FrameGenService/PlanFrame',
+                request_serializer=gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.PlanFrameRequest.SerializeToString,
+                response_deserializer=gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.PlanFrameResponse.FromString,
+                _registered_method=True)
         self.GetCapabilities = channel.unary_unary(
                 '/gator.frame_gen.v1.FrameGenService/GetCapabilities',
                 request_serializer=gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.GetCapabilitiesRequest.SerializeToString,
@@ -61,6 +66,14 @@ class FrameGenServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanFrame(self, request, context):
+        """Tells, without making it, what would make a frame and with which parameters:
+        what a stored frame must have been made with to be used instead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCapabilities(self, request, context):
         """Tells which backends and models there are, and on what device.
         """
@@ -75,6 +88,11 @@ def add_FrameGenServiceServicer_to_server(servicer, server):
                     servicer.GenerateFrame,
                     request_deserializer=gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.GenerateFrameRequest.FromString,
                     response_serializer=gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.GenerateFrameResponse.SerializeToString,
+            ),
+            'PlanFrame': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanFrame,
+                    request_deserializer=gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.PlanFrameRequest.FromString,
+                    response_serializer=gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.PlanFrameResponse.SerializeToString,
             ),
             'GetCapabilities': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCapabilities,
@@ -111,6 +129,33 @@ class FrameGenService:
             '/gator.frame_gen.v1.FrameGenService/GenerateFrame',
             gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.GenerateFrameRequest.SerializeToString,
             gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.GenerateFrameResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanFrame(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gator.frame_gen.v1.FrameGenService/PlanFrame',
+            gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.PlanFrameRequest.SerializeToString,
+            gator_dot_frame__gen_dot_v1_dot_frame__gen__service__pb2.PlanFrameResponse.FromString,
             options,
             channel_credentials,
             insecure,

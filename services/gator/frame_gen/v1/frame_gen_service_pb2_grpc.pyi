@@ -39,6 +39,10 @@ class FrameGenServiceStub:
     """Makes one frame. Answers with queued and progress events, then one header,
     the frame's chunks, and done as the last message.
     """
+    PlanFrame: _grpc.UnaryUnaryMultiCallable[_frame_gen_service_pb2.PlanFrameRequest, _frame_gen_service_pb2.PlanFrameResponse]
+    """Tells, without making it, what would make a frame and with which parameters:
+    what a stored frame must have been made with to be used instead.
+    """
     GetCapabilities: _grpc.UnaryUnaryMultiCallable[_frame_gen_service_pb2.GetCapabilitiesRequest, _frame_gen_service_pb2.GetCapabilitiesResponse]
     """Tells which backends and models there are, and on what device."""
 
@@ -52,6 +56,10 @@ class FrameGenServiceAsyncStub(FrameGenServiceStub):
     GenerateFrame: _aio.UnaryStreamMultiCallable[_frame_gen_service_pb2.GenerateFrameRequest, _frame_gen_service_pb2.GenerateFrameResponse]  # type: ignore[assignment]
     """Makes one frame. Answers with queued and progress events, then one header,
     the frame's chunks, and done as the last message.
+    """
+    PlanFrame: _aio.UnaryUnaryMultiCallable[_frame_gen_service_pb2.PlanFrameRequest, _frame_gen_service_pb2.PlanFrameResponse]  # type: ignore[assignment]
+    """Tells, without making it, what would make a frame and with which parameters:
+    what a stored frame must have been made with to be used instead.
     """
     GetCapabilities: _aio.UnaryUnaryMultiCallable[_frame_gen_service_pb2.GetCapabilitiesRequest, _frame_gen_service_pb2.GetCapabilitiesResponse]  # type: ignore[assignment]
     """Tells which backends and models there are, and on what device."""
@@ -69,6 +77,16 @@ class FrameGenServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_frame_gen_service_pb2.GenerateFrameResponse], _abc.AsyncIterator[_frame_gen_service_pb2.GenerateFrameResponse]]:
         """Makes one frame. Answers with queued and progress events, then one header,
         the frame's chunks, and done as the last message.
+        """
+
+    @_abc_1.abstractmethod
+    def PlanFrame(
+        self,
+        request: _frame_gen_service_pb2.PlanFrameRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_frame_gen_service_pb2.PlanFrameResponse, _abc.Awaitable[_frame_gen_service_pb2.PlanFrameResponse]]:
+        """Tells, without making it, what would make a frame and with which parameters:
+        what a stored frame must have been made with to be used instead.
         """
 
     @_abc_1.abstractmethod

@@ -11,8 +11,10 @@ from gator.type.v1 import warning_pb2 as _warning_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -52,6 +54,66 @@ SCENE_STATE_FINISHED: SceneState.ValueType  # 3
 """Its frame is ready."""
 Global___SceneState: _TypeAlias = SceneState  # noqa: Y015
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """Means PRIORITY_INTERACTIVE for Render, PRIORITY_BATCH for CreateRender."""
+    PRIORITY_INTERACTIVE: _Priority.ValueType  # 1
+    """Somebody waits for it: before all batch renders."""
+    PRIORITY_BATCH: _Priority.ValueType  # 2
+    """When there is time."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Which renders are made first."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""Means PRIORITY_INTERACTIVE for Render, PRIORITY_BATCH for CreateRender."""
+PRIORITY_INTERACTIVE: Priority.ValueType  # 1
+"""Somebody waits for it: before all batch renders."""
+PRIORITY_BATCH: Priority.ValueType  # 2
+"""When there is time."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
+class _RenderState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RenderStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RenderState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RENDER_STATE_UNSPECIFIED: _RenderState.ValueType  # 0
+    """Not known."""
+    RENDER_STATE_QUEUED: _RenderState.ValueType  # 1
+    """It waits for a worker."""
+    RENDER_STATE_RUNNING: _RenderState.ValueType  # 2
+    """A worker is making it."""
+    RENDER_STATE_SUCCEEDED: _RenderState.ValueType  # 3
+    """Its video is there."""
+    RENDER_STATE_FAILED: _RenderState.ValueType  # 4
+    """It could not be made; error says why."""
+    RENDER_STATE_CANCELLED: _RenderState.ValueType  # 5
+    """It was cancelled."""
+
+class RenderState(_RenderState, metaclass=_RenderStateEnumTypeWrapper):
+    """State of a render. Succeeded, failed and cancelled are final."""
+
+RENDER_STATE_UNSPECIFIED: RenderState.ValueType  # 0
+"""Not known."""
+RENDER_STATE_QUEUED: RenderState.ValueType  # 1
+"""It waits for a worker."""
+RENDER_STATE_RUNNING: RenderState.ValueType  # 2
+"""A worker is making it."""
+RENDER_STATE_SUCCEEDED: RenderState.ValueType  # 3
+"""Its video is there."""
+RENDER_STATE_FAILED: RenderState.ValueType  # 4
+"""It could not be made; error says why."""
+RENDER_STATE_CANCELLED: RenderState.ValueType  # 5
+"""It was cancelled."""
+Global___RenderState: _TypeAlias = RenderState  # noqa: Y015
+
 @_typing.final
 class RenderRequest(_message.Message):
     """A video to be rendered. A value that is out of range is replaced by the
@@ -61,6 +123,26 @@ class RenderRequest(_message.Message):
     """
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     SCENES_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
@@ -73,6 +155,9 @@ class RenderRequest(_message.Message):
     NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
     FALLBACK_POLICY_FIELD_NUMBER: _builtins.int
     STRICT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     CODEC_FIELD_NUMBER: _builtins.int
     quality: _video_pb2.Quality.ValueType
     """Size, rate and bit rate. Unspecified means high."""
@@ -92,6 +177,14 @@ class RenderRequest(_message.Message):
     """
     strict: _builtins.bool
     """Refuse what would otherwise be replaced with a warning."""
+    request_id: _builtins.str
+    """Makes creating the render safe to repeat: up to 128 characters, chosen by
+    the caller and its own. Empty means that each call creates a render.
+    """
+    priority: Global___Priority.ValueType
+    """Which renders are made first. Unspecified means interactive for Render,
+    batch for CreateRender.
+    """
     codec: _video_pb2.Codec.ValueType
     """How the pictures are coded. Unspecified means H.264."""
     @_builtins.property
@@ -108,6 +201,12 @@ class RenderRequest(_message.Message):
     def transition_duration(self) -> _duration_pb2.Duration:
         """How long transitions take: 0 (a cut) to 10 s. Unset means 0.5 s."""
 
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the caller wants to find its renders by: up to 32 pairs; keys of 1 to
+        63 characters, values of up to 255.
+        """
+
     def __init__(
         self,
         *,
@@ -122,11 +221,14 @@ class RenderRequest(_message.Message):
         negative_prompt: _builtins.str = ...,
         fallback_policy: _frame_pb2.FallbackPolicy.ValueType = ...,
         strict: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        priority: Global___Priority.ValueType = ...,
         codec: _video_pb2.Codec.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_use_ai_generation", b"_use_ai_generation", "duration_per_frame", b"duration_per_frame", "guidance_scale", b"guidance_scale", "num_inference_steps", b"num_inference_steps", "transition_duration", b"transition_duration", "use_ai_generation", b"use_ai_generation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_use_ai_generation", b"_use_ai_generation", "codec", b"codec", "duration_per_frame", b"duration_per_frame", "fallback_policy", b"fallback_policy", "guidance_scale", b"guidance_scale", "negative_prompt", b"negative_prompt", "num_inference_steps", b"num_inference_steps", "quality", b"quality", "scenes", b"scenes", "strict", b"strict", "transition", b"transition", "transition_duration", b"transition_duration", "use_ai_generation", b"use_ai_generation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_use_ai_generation", b"_use_ai_generation", "codec", b"codec", "duration_per_frame", b"duration_per_frame", "fallback_policy", b"fallback_policy", "guidance_scale", b"guidance_scale", "labels", b"labels", "negative_prompt", b"negative_prompt", "num_inference_steps", b"num_inference_steps", "priority", b"priority", "quality", b"quality", "request_id", b"request_id", "scenes", b"scenes", "strict", b"strict", "transition", b"transition", "transition_duration", b"transition_duration", "use_ai_generation", b"use_ai_generation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
     _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
@@ -226,6 +328,7 @@ class RenderResponse(_message.Message):
     PREVIEW_FIELD_NUMBER: _builtins.int
     VIDEO_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    VIDEO_HEADER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def accepted(self) -> Global___RenderAccepted:
         """The render was accepted. Always the first message."""
@@ -250,6 +353,13 @@ class RenderResponse(_message.Message):
     def result(self) -> Global___RenderResult:
         """The video is complete. Always the last message."""
 
+    @_builtins.property
+    def video_header(self) -> Global___VideoHeader:
+        """The bytes of the video begin. Comes again, with another content_tag, if
+        the service that made the video died and another begins it anew: drop
+        the bytes that came before.
+        """
+
     def __init__(
         self,
         *,
@@ -259,12 +369,13 @@ class RenderResponse(_message.Message):
         preview: Global___ScenePreview | None = ...,
         video: _video_pb2.VideoChunk | None = ...,
         result: Global___RenderResult | None = ...,
+        video_header: Global___VideoHeader | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "preview", b"preview", "progress", b"progress", "result", b"result", "scene", b"scene", "video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "preview", b"preview", "progress", b"progress", "result", b"result", "scene", b"scene", "video", b"video", "video_header", b"video_header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "preview", b"preview", "progress", b"progress", "result", b"result", "scene", b"scene", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "preview", b"preview", "progress", b"progress", "result", b"result", "scene", b"scene", "video", b"video", "video_header", b"video_header"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "progress", "scene", "preview", "video", "result"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "progress", "scene", "preview", "video", "result", "video_header"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -462,6 +573,8 @@ class RenderResult(_message.Message):
     SCENES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     ENCODER_FIELD_NUMBER: _builtins.int
+    FRAMES_REUSED_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     render_id: _builtins.str
     """Identifies the render."""
     width: _builtins.int
@@ -488,6 +601,12 @@ class RenderResult(_message.Message):
     """SHA-256 of the video's bytes, 32 bytes."""
     encoder: _builtins.str
     """What coded the pictures, such as "x264 veryfast crf 18"."""
+    frames_reused: _builtins.int
+    """Number of scene frames that were stored already."""
+    form: _video_pb2.VideoForm.ValueType
+    """Form of the video whose size and checksum stand here: fragmented for what
+    Render streamed, faststart for what is stored.
+    """
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """Length of the video: frame_count / fps."""
@@ -519,10 +638,12 @@ class RenderResult(_message.Message):
         scenes: _abc.Iterable[Global___SceneResult] | None = ...,
         warnings: _abc.Iterable[_warning_pb2.Warning] | None = ...,
         encoder: _builtins.str = ...,
+        frames_reused: _builtins.int = ...,
+        form: _video_pb2.VideoForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "encoder", b"encoder", "format", b"format", "fps", b"fps", "frame_count", b"frame_count", "frames_generated", b"frames_generated", "height", b"height", "num_scenes", b"num_scenes", "quality", b"quality", "render_id", b"render_id", "scenes", b"scenes", "sha256", b"sha256", "size_bytes", b"size_bytes", "transition", b"transition", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "encoder", b"encoder", "form", b"form", "format", b"format", "fps", b"fps", "frame_count", b"frame_count", "frames_generated", b"frames_generated", "frames_reused", b"frames_reused", "height", b"height", "num_scenes", b"num_scenes", "quality", b"quality", "render_id", b"render_id", "scenes", b"scenes", "sha256", b"sha256", "size_bytes", b"size_bytes", "transition", b"transition", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -571,6 +692,654 @@ class SceneResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SceneResult: _TypeAlias = SceneResult  # noqa: Y015
+
+@_typing.final
+class Render(_message.Message):
+    """A render."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    SCENES_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    RETRY_OF_FIELD_NUMBER: _builtins.int
+    ATTACHED_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Identifies the render, in logs too."""
+    state: Global___RenderState.ValueType
+    """Its state."""
+    attempts: _builtins.int
+    """How often a worker has taken it."""
+    sequence: _builtins.int
+    """Sequence number of the last event that this shows."""
+    retry_of: _builtins.str
+    """The render of which this is a retry; empty if it is none."""
+    attached: _builtins.bool
+    """Whether it is cancelled when nobody has been attached for 30 s."""
+    @_builtins.property
+    def request(self) -> Global___RenderRequest:
+        """The request with every default filled in: what is really made."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_warning_pb2.Warning]:
+        """What was changed in the request, and what came up on the way."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was created."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When a worker first took it; unset before."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; unset before."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When its video is deleted; unset while it is kept."""
+
+    @_builtins.property
+    def progress(self) -> Global___RenderProgress:
+        """How far it is."""
+
+    @_builtins.property
+    def scenes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SceneProgress]:
+        """The scenes in order, as far as they are."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why it failed; set if the state is failed, and while it waits to be tried
+        again after an error.
+        """
+
+    @_builtins.property
+    def result(self) -> Global___RenderResult:
+        """The video; set if the state is succeeded."""
+
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+        state: Global___RenderState.ValueType = ...,
+        request: Global___RenderRequest | None = ...,
+        warnings: _abc.Iterable[_warning_pb2.Warning] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        progress: Global___RenderProgress | None = ...,
+        scenes: _abc.Iterable[Global___SceneProgress] | None = ...,
+        attempts: _builtins.int = ...,
+        error: _status_pb2.Status | None = ...,
+        result: Global___RenderResult | None = ...,
+        sequence: _builtins.int = ...,
+        retry_of: _builtins.str = ...,
+        attached: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "progress", b"progress", "request", b"request", "result", b"result", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "attempts", b"attempts", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "progress", b"progress", "render_id", b"render_id", "request", b"request", "result", b"result", "retry_of", b"retry_of", "scenes", b"scenes", "sequence", b"sequence", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Render: _TypeAlias = Render  # noqa: Y015
+
+@_typing.final
+class CreateRenderRequest(_message.Message):
+    """Creates a render."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def render(self) -> Global___RenderRequest:
+        """What to render."""
+
+    def __init__(
+        self,
+        *,
+        render: Global___RenderRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["render", b"render"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render", b"render"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateRenderRequest: _TypeAlias = CreateRenderRequest  # noqa: Y015
+
+@_typing.final
+class CreateRenderResponse(_message.Message):
+    """The render that was created, or had been before under the same request_id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def render(self) -> Global___Render:
+        """The render."""
+
+    def __init__(
+        self,
+        *,
+        render: Global___Render | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["render", b"render"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render", b"render"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateRenderResponse: _TypeAlias = CreateRenderResponse  # noqa: Y015
+
+@_typing.final
+class GetRenderRequest(_message.Message):
+    """Asks for a render."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Which one."""
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRenderRequest: _TypeAlias = GetRenderRequest  # noqa: Y015
+
+@_typing.final
+class GetRenderResponse(_message.Message):
+    """A render as it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def render(self) -> Global___Render:
+        """The render."""
+
+    def __init__(
+        self,
+        *,
+        render: Global___Render | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["render", b"render"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render", b"render"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRenderResponse: _TypeAlias = GetRenderResponse  # noqa: Y015
+
+@_typing.final
+class ListRendersRequest(_message.Message):
+    """Asks for a page of renders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most renders of a page, 1 to 1,000. 0 means 50."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___RenderState.ValueType]:
+        """Only renders in one of these states; none means any."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only renders that have all of these labels."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        states: _abc.Iterable[Global___RenderState.ValueType] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRendersRequest: _TypeAlias = ListRendersRequest  # noqa: Y015
+
+@_typing.final
+class ListRendersResponse(_message.Message):
+    """A page of renders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty on the last."""
+    @_builtins.property
+    def renders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Render]:
+        """Renders, newest first, without their scenes and results."""
+
+    def __init__(
+        self,
+        *,
+        renders: _abc.Iterable[Global___Render] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "renders", b"renders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRendersResponse: _TypeAlias = ListRendersResponse  # noqa: Y015
+
+@_typing.final
+class WatchRenderRequest(_message.Message):
+    """Asks to be told what happens to a render."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    PREVIEWS_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Which one."""
+    after_sequence: _builtins.int
+    """Only events after this one; what is older is shown in the first message."""
+    previews: _builtins.bool
+    """Whether previews are wanted. They come only from the replica that makes
+    the render.
+    """
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+        after_sequence: _builtins.int = ...,
+        previews: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "previews", b"previews", "render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRenderRequest: _TypeAlias = WatchRenderRequest  # noqa: Y015
+
+@_typing.final
+class WatchRenderResponse(_message.Message):
+    """What happened to a render."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    RENDER_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    SCENE_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Number of the event; grows by at least 1 with each, except for a preview,
+    which has that of the event before it.
+    """
+    @_builtins.property
+    def render(self) -> Global___Render:
+        """The render as it stands: the first message, then whenever its state
+        changes, and the last message, when it has ended.
+        """
+
+    @_builtins.property
+    def progress(self) -> Global___RenderProgress:
+        """How far the render is."""
+
+    @_builtins.property
+    def scene(self) -> Global___SceneProgress:
+        """How far a scene is."""
+
+    @_builtins.property
+    def preview(self) -> Global___ScenePreview:
+        """A small picture of a scene's frame as it stands."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        render: Global___Render | None = ...,
+        progress: Global___RenderProgress | None = ...,
+        scene: Global___SceneProgress | None = ...,
+        preview: Global___ScenePreview | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "preview", b"preview", "progress", b"progress", "render", b"render", "scene", b"scene"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "preview", b"preview", "progress", b"progress", "render", b"render", "scene", b"scene", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["render", "progress", "scene", "preview"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___WatchRenderResponse: _TypeAlias = WatchRenderResponse  # noqa: Y015
+
+@_typing.final
+class CancelRenderRequest(_message.Message):
+    """Stops a render."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Which one."""
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRenderRequest: _TypeAlias = CancelRenderRequest  # noqa: Y015
+
+@_typing.final
+class CancelRenderResponse(_message.Message):
+    """The render after that."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def render(self) -> Global___Render:
+        """The render."""
+
+    def __init__(
+        self,
+        *,
+        render: Global___Render | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["render", b"render"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render", b"render"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRenderResponse: _TypeAlias = CancelRenderResponse  # noqa: Y015
+
+@_typing.final
+class DeleteRenderRequest(_message.Message):
+    """Deletes a render that has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Which one."""
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRenderRequest: _TypeAlias = DeleteRenderRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRenderResponse(_message.Message):
+    """Nothing is left of the render."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRenderResponse: _TypeAlias = DeleteRenderResponse  # noqa: Y015
+
+@_typing.final
+class DownloadVideoRequest(_message.Message):
+    """Asks for the video of a render."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    CONTENT_TAG_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Which render's."""
+    offset: _builtins.int
+    """First byte that is wanted, from 0. Past the end of a finished form is
+    OUT_OF_RANGE.
+    """
+    content_tag: _builtins.str
+    """The content_tag of the download that is continued, required if offset is
+    above 0. FAILED_PRECONDITION if that content is not there any more: start
+    again at 0 without a tag.
+    """
+    form: _video_pb2.VideoForm.ValueType
+    """Which form is wanted. Unspecified means faststart once the video is
+    complete, fragmented before.
+    """
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        content_tag: _builtins.str = ...,
+        form: _video_pb2.VideoForm.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_tag", b"content_tag", "form", b"form", "offset", b"offset", "render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadVideoRequest: _TypeAlias = DownloadVideoRequest  # noqa: Y015
+
+@_typing.final
+class DownloadVideoResponse(_message.Message):
+    """A part of a download."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    TRAILER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> Global___VideoHeader:
+        """What is sent. Always the first message."""
+
+    @_builtins.property
+    def chunk(self) -> _video_pb2.VideoChunk:
+        """Bytes of the video from the offset on, in order."""
+
+    @_builtins.property
+    def trailer(self) -> Global___VideoTrailer:
+        """All bytes have been sent. Always the last message."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___VideoHeader | None = ...,
+        chunk: _video_pb2.VideoChunk | None = ...,
+        trailer: Global___VideoTrailer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part", "trailer", b"trailer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part", "trailer", b"trailer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "chunk", "trailer"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___DownloadVideoResponse: _TypeAlias = DownloadVideoResponse  # noqa: Y015
+
+@_typing.final
+class VideoHeader(_message.Message):
+    """What a download sends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_TAG_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    content_tag: _builtins.str
+    """Identifies these bytes: the render, the attempt that made them, the form."""
+    form: _video_pb2.VideoForm.ValueType
+    """The form that is sent."""
+    offset: _builtins.int
+    """The first byte that is sent."""
+    size_bytes: _builtins.int
+    """Number of bytes of the whole form; unset while it is being encoded."""
+    sha256: _builtins.bytes
+    """SHA-256 of the whole form, 32 bytes; empty while it is being encoded."""
+    def __init__(
+        self,
+        *,
+        content_tag: _builtins.str = ...,
+        form: _video_pb2.VideoForm.ValueType = ...,
+        offset: _builtins.int = ...,
+        size_bytes: _builtins.int | None = ...,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "content_tag", b"content_tag", "form", b"form", "offset", b"offset", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__size_bytes: _TypeAlias = _typing.Literal["size_bytes"]  # noqa: Y015
+    _WhichOneofArgType__size_bytes: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size_bytes) -> _WhichOneofReturnType__size_bytes | None: ...
+
+Global___VideoHeader: _TypeAlias = VideoHeader  # noqa: Y015
+
+@_typing.final
+class VideoTrailer(_message.Message):
+    """The end of a download."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    size_bytes: _builtins.int
+    """Number of bytes of the whole form."""
+    sha256: _builtins.bytes
+    """SHA-256 of the whole form, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VideoTrailer: _TypeAlias = VideoTrailer  # noqa: Y015
+
+@_typing.final
+class RetryRenderRequest(_message.Message):
+    """Renders again what a render that has ended was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Which one."""
+    request_id: _builtins.str
+    """As in RenderRequest."""
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render_id", b"render_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryRenderRequest: _TypeAlias = RetryRenderRequest  # noqa: Y015
+
+@_typing.final
+class RetryRenderResponse(_message.Message):
+    """The new render."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def render(self) -> Global___Render:
+        """The render."""
+
+    def __init__(
+        self,
+        *,
+        render: Global___Render | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["render", b"render"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render", b"render"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryRenderResponse: _TypeAlias = RetryRenderResponse  # noqa: Y015
 
 @_typing.final
 class GetCapabilitiesRequest(_message.Message):

@@ -40,6 +40,46 @@ class RenderServiceStub:
                 request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.RenderRequest.SerializeToString,
                 response_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.RenderResponse.FromString,
                 _registered_method=True)
+        self.CreateRender = channel.unary_unary(
+                '/gator.gateway.v1.RenderService/CreateRender',
+                request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.CreateRenderRequest.SerializeToString,
+                response_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.CreateRenderResponse.FromString,
+                _registered_method=True)
+        self.GetRender = channel.unary_unary(
+                '/gator.gateway.v1.RenderService/GetRender',
+                request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.GetRenderRequest.SerializeToString,
+                response_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.GetRenderResponse.FromString,
+                _registered_method=True)
+        self.ListRenders = channel.unary_unary(
+                '/gator.gateway.v1.RenderService/ListRenders',
+                request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.ListRendersRequest.SerializeToString,
+                response_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.ListRendersResponse.FromString,
+                _registered_method=True)
+        self.WatchRender = channel.unary_stream(
+                '/gator.gateway.v1.RenderService/WatchRender',
+                request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.WatchRenderRequest.SerializeToString,
+                response_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.WatchRenderResponse.FromString,
+                _registered_method=True)
+        self.CancelRender = channel.unary_unary(
+                '/gator.gateway.v1.RenderService/CancelRender',
+                request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.CancelRenderRequest.SerializeToString,
+                response_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.CancelRenderResponse.FromString,
+                _registered_method=True)
+        self.DeleteRender = channel.unary_unary(
+                '/gator.gateway.v1.RenderService/DeleteRender',
+                request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.DeleteRenderRequest.SerializeToString,
+                response_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.DeleteRenderResponse.FromString,
+                _registered_method=True)
+        self.DownloadVideo = channel.unary_stream(
+                '/gator.gateway.v1.RenderService/DownloadVideo',
+                request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.DownloadVideoRequest.SerializeToString,
+                response_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.DownloadVideoResponse.FromString,
+                _registered_method=True)
+        self.RetryRender = channel.unary_unary(
+                '/gator.gateway.v1.RenderService/RetryRender',
+                request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.RetryRenderRequest.SerializeToString,
+                response_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.RetryRenderResponse.FromString,
+                _registered_method=True)
         self.GetCapabilities = channel.unary_unary(
                 '/gator.gateway.v1.RenderService/GetCapabilities',
                 request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.GetCapabilitiesRequest.SerializeToString,
@@ -52,10 +92,76 @@ class RenderServiceServicer:
     """
 
     def Render(self, request, context):
-        """Renders a video and sends it while it is being made. The first message is
+        """Renders a video and sends it while it is being made: creates a render,
+        watches it and downloads its video in one call. The first message is
         accepted, the last is result; between them come progress, previews,
         finished scenes and the bytes of the video. The render is cancelled when
-        the caller goes away.
+        the caller has been away for 30 s; a call with the same request_id before
+        that attaches again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateRender(self, request, context):
+        """Creates a render and returns at once. What has been answered is stored: the
+        render is finished whatever dies. A second call with the same request_id
+        and the same content returns the same render, with other content it fails
+        with ALREADY_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRender(self, request, context):
+        """Returns a render as it stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRenders(self, request, context):
+        """Lists renders, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchRender(self, request, context):
+        """Tells what happens to a render: first as it stands, then each event with a
+        growing sequence number, until it has ended. A watcher that was cut off
+        goes on with after_sequence, at any replica.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelRender(self, request, context):
+        """Stops a render. Does nothing to one that has ended, and says so by
+        returning it as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteRender(self, request, context):
+        """Deletes a render that has ended, with its video.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadVideo(self, request, context):
+        """Sends the video of a render from an offset on. Follows one that is still
+        being encoded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryRender(self, request, context):
+        """Creates a new render with the request of one that has ended. It shares
+        every scene's frame that is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -75,6 +181,46 @@ def add_RenderServiceServicer_to_server(servicer, server):
                     servicer.Render,
                     request_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.RenderRequest.FromString,
                     response_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.RenderResponse.SerializeToString,
+            ),
+            'CreateRender': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateRender,
+                    request_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.CreateRenderRequest.FromString,
+                    response_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.CreateRenderResponse.SerializeToString,
+            ),
+            'GetRender': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRender,
+                    request_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.GetRenderRequest.FromString,
+                    response_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.GetRenderResponse.SerializeToString,
+            ),
+            'ListRenders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRenders,
+                    request_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.ListRendersRequest.FromString,
+                    response_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.ListRendersResponse.SerializeToString,
+            ),
+            'WatchRender': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRender,
+                    request_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.WatchRenderRequest.FromString,
+                    response_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.WatchRenderResponse.SerializeToString,
+            ),
+            'CancelRender': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelRender,
+                    request_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.CancelRenderRequest.FromString,
+                    response_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.CancelRenderResponse.SerializeToString,
+            ),
+            'DeleteRender': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRender,
+                    request_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.DeleteRenderRequest.FromString,
+                    response_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.DeleteRenderResponse.SerializeToString,
+            ),
+            'DownloadVideo': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadVideo,
+                    request_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.DownloadVideoRequest.FromString,
+                    response_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.DownloadVideoResponse.SerializeToString,
+            ),
+            'RetryRender': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryRender,
+                    request_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.RetryRenderRequest.FromString,
+                    response_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.RetryRenderResponse.SerializeToString,
             ),
             'GetCapabilities': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCapabilities,
@@ -110,6 +256,222 @@ class RenderService:
             '/gator.gateway.v1.RenderService/Render',
             gator_dot_gateway_dot_v1_dot_render__service__pb2.RenderRequest.SerializeToString,
             gator_dot_gateway_dot_v1_dot_render__service__pb2.RenderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateRender(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gator.gateway.v1.RenderService/CreateRender',
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.CreateRenderRequest.SerializeToString,
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.CreateRenderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRender(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gator.gateway.v1.RenderService/GetRender',
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.GetRenderRequest.SerializeToString,
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.GetRenderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRenders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gator.gateway.v1.RenderService/ListRenders',
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.ListRendersRequest.SerializeToString,
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.ListRendersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRender(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gator.gateway.v1.RenderService/WatchRender',
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.WatchRenderRequest.SerializeToString,
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.WatchRenderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelRender(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gator.gateway.v1.RenderService/CancelRender',
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.CancelRenderRequest.SerializeToString,
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.CancelRenderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRender(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gator.gateway.v1.RenderService/DeleteRender',
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.DeleteRenderRequest.SerializeToString,
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.DeleteRenderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadVideo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gator.gateway.v1.RenderService/DownloadVideo',
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.DownloadVideoRequest.SerializeToString,
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.DownloadVideoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryRender(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gator.gateway.v1.RenderService/RetryRender',
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.RetryRenderRequest.SerializeToString,
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.RetryRenderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,10 +34,41 @@ class RenderServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RenderServiceAsyncStub: ...
     Render: _grpc.UnaryStreamMultiCallable[_render_service_pb2.RenderRequest, _render_service_pb2.RenderResponse]
-    """Renders a video and sends it while it is being made. The first message is
+    """Renders a video and sends it while it is being made: creates a render,
+    watches it and downloads its video in one call. The first message is
     accepted, the last is result; between them come progress, previews,
     finished scenes and the bytes of the video. The render is cancelled when
-    the caller goes away.
+    the caller has been away for 30 s; a call with the same request_id before
+    that attaches again.
+    """
+    CreateRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.CreateRenderRequest, _render_service_pb2.CreateRenderResponse]
+    """Creates a render and returns at once. What has been answered is stored: the
+    render is finished whatever dies. A second call with the same request_id
+    and the same content returns the same render, with other content it fails
+    with ALREADY_EXISTS.
+    """
+    GetRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.GetRenderRequest, _render_service_pb2.GetRenderResponse]
+    """Returns a render as it stands."""
+    ListRenders: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.ListRendersRequest, _render_service_pb2.ListRendersResponse]
+    """Lists renders, newest first."""
+    WatchRender: _grpc.UnaryStreamMultiCallable[_render_service_pb2.WatchRenderRequest, _render_service_pb2.WatchRenderResponse]
+    """Tells what happens to a render: first as it stands, then each event with a
+    growing sequence number, until it has ended. A watcher that was cut off
+    goes on with after_sequence, at any replica.
+    """
+    CancelRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.CancelRenderRequest, _render_service_pb2.CancelRenderResponse]
+    """Stops a render. Does nothing to one that has ended, and says so by
+    returning it as it is.
+    """
+    DeleteRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.DeleteRenderRequest, _render_service_pb2.DeleteRenderResponse]
+    """Deletes a render that has ended, with its video."""
+    DownloadVideo: _grpc.UnaryStreamMultiCallable[_render_service_pb2.DownloadVideoRequest, _render_service_pb2.DownloadVideoResponse]
+    """Sends the video of a render from an offset on. Follows one that is still
+    being encoded.
+    """
+    RetryRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.RetryRenderRequest, _render_service_pb2.RetryRenderResponse]
+    """Creates a new render with the request of one that has ended. It shares
+    every scene's frame that is stored.
     """
     GetCapabilities: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.GetCapabilitiesRequest, _render_service_pb2.GetCapabilitiesResponse]
     """Tells what there is: presets, transitions, backends and limits."""
@@ -48,10 +79,41 @@ class RenderServiceAsyncStub(RenderServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Render: _aio.UnaryStreamMultiCallable[_render_service_pb2.RenderRequest, _render_service_pb2.RenderResponse]  # type: ignore[assignment]
-    """Renders a video and sends it while it is being made. The first message is
+    """Renders a video and sends it while it is being made: creates a render,
+    watches it and downloads its video in one call. The first message is
     accepted, the last is result; between them come progress, previews,
     finished scenes and the bytes of the video. The render is cancelled when
-    the caller goes away.
+    the caller has been away for 30 s; a call with the same request_id before
+    that attaches again.
+    """
+    CreateRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.CreateRenderRequest, _render_service_pb2.CreateRenderResponse]  # type: ignore[assignment]
+    """Creates a render and returns at once. What has been answered is stored: the
+    render is finished whatever dies. A second call with the same request_id
+    and the same content returns the same render, with other content it fails
+    with ALREADY_EXISTS.
+    """
+    GetRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.GetRenderRequest, _render_service_pb2.GetRenderResponse]  # type: ignore[assignment]
+    """Returns a render as it stands."""
+    ListRenders: _aio.UnaryUnaryMultiCallable[_render_service_pb2.ListRendersRequest, _render_service_pb2.ListRendersResponse]  # type: ignore[assignment]
+    """Lists renders, newest first."""
+    WatchRender: _aio.UnaryStreamMultiCallable[_render_service_pb2.WatchRenderRequest, _render_service_pb2.WatchRenderResponse]  # type: ignore[assignment]
+    """Tells what happens to a render: first as it stands, then each event with a
+    growing sequence number, until it has ended. A watcher that was cut off
+    goes on with after_sequence, at any replica.
+    """
+    CancelRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.CancelRenderRequest, _render_service_pb2.CancelRenderResponse]  # type: ignore[assignment]
+    """Stops a render. Does nothing to one that has ended, and says so by
+    returning it as it is.
+    """
+    DeleteRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.DeleteRenderRequest, _render_service_pb2.DeleteRenderResponse]  # type: ignore[assignment]
+    """Deletes a render that has ended, with its video."""
+    DownloadVideo: _aio.UnaryStreamMultiCallable[_render_service_pb2.DownloadVideoRequest, _render_service_pb2.DownloadVideoResponse]  # type: ignore[assignment]
+    """Sends the video of a render from an offset on. Follows one that is still
+    being encoded.
+    """
+    RetryRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.RetryRenderRequest, _render_service_pb2.RetryRenderResponse]  # type: ignore[assignment]
+    """Creates a new render with the request of one that has ended. It shares
+    every scene's frame that is stored.
     """
     GetCapabilities: _aio.UnaryUnaryMultiCallable[_render_service_pb2.GetCapabilitiesRequest, _render_service_pb2.GetCapabilitiesResponse]  # type: ignore[assignment]
     """Tells what there is: presets, transitions, backends and limits."""
@@ -65,10 +127,89 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _render_service_pb2.RenderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_render_service_pb2.RenderResponse], _abc.AsyncIterator[_render_service_pb2.RenderResponse]]:
-        """Renders a video and sends it while it is being made. The first message is
+        """Renders a video and sends it while it is being made: creates a render,
+        watches it and downloads its video in one call. The first message is
         accepted, the last is result; between them come progress, previews,
         finished scenes and the bytes of the video. The render is cancelled when
-        the caller goes away.
+        the caller has been away for 30 s; a call with the same request_id before
+        that attaches again.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateRender(
+        self,
+        request: _render_service_pb2.CreateRenderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_render_service_pb2.CreateRenderResponse, _abc.Awaitable[_render_service_pb2.CreateRenderResponse]]:
+        """Creates a render and returns at once. What has been answered is stored: the
+        render is finished whatever dies. A second call with the same request_id
+        and the same content returns the same render, with other content it fails
+        with ALREADY_EXISTS.
+        """
+
+    @_abc_1.abstractmethod
+    def GetRender(
+        self,
+        request: _render_service_pb2.GetRenderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_render_service_pb2.GetRenderResponse, _abc.Awaitable[_render_service_pb2.GetRenderResponse]]:
+        """Returns a render as it stands."""
+
+    @_abc_1.abstractmethod
+    def ListRenders(
+        self,
+        request: _render_service_pb2.ListRendersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_render_service_pb2.ListRendersResponse, _abc.Awaitable[_render_service_pb2.ListRendersResponse]]:
+        """Lists renders, newest first."""
+
+    @_abc_1.abstractmethod
+    def WatchRender(
+        self,
+        request: _render_service_pb2.WatchRenderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_render_service_pb2.WatchRenderResponse], _abc.AsyncIterator[_render_service_pb2.WatchRenderResponse]]:
+        """Tells what happens to a render: first as it stands, then each event with a
+        growing sequence number, until it has ended. A watcher that was cut off
+        goes on with after_sequence, at any replica.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelRender(
+        self,
+        request: _render_service_pb2.CancelRenderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_render_service_pb2.CancelRenderResponse, _abc.Awaitable[_render_service_pb2.CancelRenderResponse]]:
+        """Stops a render. Does nothing to one that has ended, and says so by
+        returning it as it is.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteRender(
+        self,
+        request: _render_service_pb2.DeleteRenderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_render_service_pb2.DeleteRenderResponse, _abc.Awaitable[_render_service_pb2.DeleteRenderResponse]]:
+        """Deletes a render that has ended, with its video."""
+
+    @_abc_1.abstractmethod
+    def DownloadVideo(
+        self,
+        request: _render_service_pb2.DownloadVideoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_render_service_pb2.DownloadVideoResponse], _abc.AsyncIterator[_render_service_pb2.DownloadVideoResponse]]:
+        """Sends the video of a render from an offset on. Follows one that is still
+        being encoded.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryRender(
+        self,
+        request: _render_service_pb2.RetryRenderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_render_service_pb2.RetryRenderResponse, _abc.Awaitable[_render_service_pb2.RetryRenderResponse]]:
+        """Creates a new render with the request of one that has ended. It shares
+        every scene's frame that is stored.
         """
 
     @_abc_1.abstractmethod

@@ -157,6 +157,66 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "SPEND_LIMIT_REACHED", "domain": "gator.video",
          "metadata": {"service": "frame_gen", "backend": "OPENAI"}}
     """
+    ERROR_REASON_RENDER_NOT_FOUND: _ErrorReason.ValueType  # 16
+    """There is no such render, or it is not the caller's.
+
+    Example of an ErrorInfo:
+
+        {"reason": "RENDER_NOT_FOUND", "domain": "gator.video",
+         "metadata": {"service": "gateway", "render_id": "..."}}
+    """
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 17
+    """The request_id was used for a render with other content.
+
+    Example of an ErrorInfo:
+
+        {"reason": "REQUEST_ID_REUSED", "domain": "gator.video",
+         "metadata": {"service": "gateway", "render_id": "..."}}
+    """
+    ERROR_REASON_WRONG_STATE: _ErrorReason.ValueType  # 18
+    """The render's state does not allow what was asked, such as deleting one
+    that still runs, or downloading the video of one that failed.
+
+    Example of an ErrorInfo:
+
+        {"reason": "WRONG_STATE", "domain": "gator.video",
+         "metadata": {"service": "gateway", "state": "FAILED"}}
+    """
+    ERROR_REASON_CONTENT_CHANGED: _ErrorReason.ValueType  # 19
+    """The content that a download would continue is not there any more. Start
+    again at offset 0.
+
+    Example of an ErrorInfo:
+
+        {"reason": "CONTENT_CHANGED", "domain": "gator.video",
+         "metadata": {"service": "gateway"}}
+    """
+    ERROR_REASON_OFFSET_OUT_OF_RANGE: _ErrorReason.ValueType  # 20
+    """The offset lies past the end of the video.
+
+    Example of an ErrorInfo:
+
+        {"reason": "OFFSET_OUT_OF_RANGE", "domain": "gator.video",
+         "metadata": {"service": "gateway", "size_bytes": "1048576"}}
+    """
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 21
+    """The owner of the render has as many waiting or running as may be. A
+    google.rpc.QuotaFailure names the quota.
+
+    Example of an ErrorInfo:
+
+        {"reason": "QUOTA_EXCEEDED", "domain": "gator.video",
+         "metadata": {"service": "gateway", "quota": "renders_per_owner"}}
+    """
+    ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 22
+    """The database or the object store cannot be reached. Try again after the
+    time in google.rpc.RetryInfo.
+
+    Example of an ErrorInfo:
+
+        {"reason": "STORAGE_UNAVAILABLE", "domain": "gator.video",
+         "metadata": {"service": "gateway", "storage": "database"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call or a render failed."""
@@ -291,5 +351,65 @@ Example of an ErrorInfo:
 
     {"reason": "SPEND_LIMIT_REACHED", "domain": "gator.video",
      "metadata": {"service": "frame_gen", "backend": "OPENAI"}}
+"""
+ERROR_REASON_RENDER_NOT_FOUND: ErrorReason.ValueType  # 16
+"""There is no such render, or it is not the caller's.
+
+Example of an ErrorInfo:
+
+    {"reason": "RENDER_NOT_FOUND", "domain": "gator.video",
+     "metadata": {"service": "gateway", "render_id": "..."}}
+"""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 17
+"""The request_id was used for a render with other content.
+
+Example of an ErrorInfo:
+
+    {"reason": "REQUEST_ID_REUSED", "domain": "gator.video",
+     "metadata": {"service": "gateway", "render_id": "..."}}
+"""
+ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 18
+"""The render's state does not allow what was asked, such as deleting one
+that still runs, or downloading the video of one that failed.
+
+Example of an ErrorInfo:
+
+    {"reason": "WRONG_STATE", "domain": "gator.video",
+     "metadata": {"service": "gateway", "state": "FAILED"}}
+"""
+ERROR_REASON_CONTENT_CHANGED: ErrorReason.ValueType  # 19
+"""The content that a download would continue is not there any more. Start
+again at offset 0.
+
+Example of an ErrorInfo:
+
+    {"reason": "CONTENT_CHANGED", "domain": "gator.video",
+     "metadata": {"service": "gateway"}}
+"""
+ERROR_REASON_OFFSET_OUT_OF_RANGE: ErrorReason.ValueType  # 20
+"""The offset lies past the end of the video.
+
+Example of an ErrorInfo:
+
+    {"reason": "OFFSET_OUT_OF_RANGE", "domain": "gator.video",
+     "metadata": {"service": "gateway", "size_bytes": "1048576"}}
+"""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 21
+"""The owner of the render has as many waiting or running as may be. A
+google.rpc.QuotaFailure names the quota.
+
+Example of an ErrorInfo:
+
+    {"reason": "QUOTA_EXCEEDED", "domain": "gator.video",
+     "metadata": {"service": "gateway", "quota": "renders_per_owner"}}
+"""
+ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 22
+"""The database or the object store cannot be reached. Try again after the
+time in google.rpc.RetryInfo.
+
+Example of an ErrorInfo:
+
+    {"reason": "STORAGE_UNAVAILABLE", "domain": "gator.video",
+     "metadata": {"service": "gateway", "storage": "database"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

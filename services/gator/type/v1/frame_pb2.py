@@ -26,17 +26,17 @@ from gator.type.v1 import video_pb2 as gator_dot_type_dot_v1_dot_video__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gator/type/v1/frame.proto\x12\rgator.type.v1\x1a\x19gator/type/v1/video.proto\x1a\x1egoogle/protobuf/duration.proto\"\x82\x01\n\x0b\x46rameHeader\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x30\n\x0cpixel_format\x18\x03 \x01(\x0e\x32\x1a.gator.type.v1.PixelFormat\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"\x1a\n\nFrameChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"V\n\nPassedOver\x12\'\n\x07\x62\x61\x63kend\x18\x01 \x01(\x0e\x32\x16.gator.type.v1.Backend\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xcf\x02\n\nProvenance\x12\'\n\x07\x62\x61\x63kend\x18\x01 \x01(\x0e\x32\x16.gator.type.v1.Backend\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x1b\n\x13num_inference_steps\x18\x04 \x01(\r\x12\x16\n\x0eguidance_scale\x18\x05 \x01(\x02\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0e\n\x06height\x18\x07 \x01(\r\x12-\n\nqueue_time\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0fgeneration_time\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bpassed_over\x18\n \x03(\x0b\x32\x19.gator.type.v1.PassedOver\x12\x14\n\x0c\x66rame_sha256\x18\x0b \x01(\x0c*\x8f\x01\n\x07\x42\x61\x63kend\x12\x17\n\x13\x42\x41\x43KEND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42\x41\x43KEND_DIFFUSERS\x10\x01\x12\x12\n\x0e\x42\x41\x43KEND_OPENAI\x10\x02\x12\x17\n\x13\x42\x41\x43KEND_PLACEHOLDER\x10\x03\x12\x11\n\rBACKEND_CACHE\x10\x04\x12\x14\n\x10\x42\x41\x43KEND_EXTERNAL\x10\x05*l\n\x0e\x46\x61llbackPolicy\x12\x1f\n\x1b\x46\x41LLBACK_POLICY_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x46\x41LLBACK_POLICY_PLACEHOLDER\x10\x01\x12\x18\n\x14\x46\x41LLBACK_POLICY_FAIL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gator/type/v1/frame.proto\x12\rgator.type.v1\x1a\x19gator/type/v1/video.proto\x1a\x1egoogle/protobuf/duration.proto\"\x82\x01\n\x0b\x46rameHeader\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x30\n\x0cpixel_format\x18\x03 \x01(\x0e\x32\x1a.gator.type.v1.PixelFormat\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"\x1a\n\nFrameChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"V\n\nPassedOver\x12\'\n\x07\x62\x61\x63kend\x18\x01 \x01(\x0e\x32\x16.gator.type.v1.Backend\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x81\x03\n\nProvenance\x12\'\n\x07\x62\x61\x63kend\x18\x01 \x01(\x0e\x32\x16.gator.type.v1.Backend\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x1b\n\x13num_inference_steps\x18\x04 \x01(\r\x12\x16\n\x0eguidance_scale\x18\x05 \x01(\x02\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0e\n\x06height\x18\x07 \x01(\r\x12-\n\nqueue_time\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0fgeneration_time\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bpassed_over\x18\n \x03(\x0b\x32\x19.gator.type.v1.PassedOver\x12\x14\n\x0c\x66rame_sha256\x18\x0b \x01(\x0c\x12\x30\n\x10original_backend\x18\x0c \x01(\x0e\x32\x16.gator.type.v1.Backend*\x8f\x01\n\x07\x42\x61\x63kend\x12\x17\n\x13\x42\x41\x43KEND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42\x41\x43KEND_DIFFUSERS\x10\x01\x12\x12\n\x0e\x42\x41\x43KEND_OPENAI\x10\x02\x12\x17\n\x13\x42\x41\x43KEND_PLACEHOLDER\x10\x03\x12\x11\n\rBACKEND_CACHE\x10\x04\x12\x14\n\x10\x42\x41\x43KEND_EXTERNAL\x10\x05*l\n\x0e\x46\x61llbackPolicy\x12\x1f\n\x1b\x46\x41LLBACK_POLICY_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x46\x41LLBACK_POLICY_PLACEHOLDER\x10\x01\x12\x18\n\x14\x46\x41LLBACK_POLICY_FAIL\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gator.type.v1.frame_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BACKEND']._serialized_start=691
-  _globals['_BACKEND']._serialized_end=834
-  _globals['_FALLBACKPOLICY']._serialized_start=836
-  _globals['_FALLBACKPOLICY']._serialized_end=944
+  _globals['_BACKEND']._serialized_start=741
+  _globals['_BACKEND']._serialized_end=884
+  _globals['_FALLBACKPOLICY']._serialized_start=886
+  _globals['_FALLBACKPOLICY']._serialized_end=994
   _globals['_FRAMEHEADER']._serialized_start=104
   _globals['_FRAMEHEADER']._serialized_end=234
   _globals['_FRAMECHUNK']._serialized_start=236
@@ -44,5 +44,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PASSEDOVER']._serialized_start=264
   _globals['_PASSEDOVER']._serialized_end=350
   _globals['_PROVENANCE']._serialized_start=353
-  _globals['_PROVENANCE']._serialized_end=688
+  _globals['_PROVENANCE']._serialized_end=738
 # @@protoc_insertion_point(module_scope)

@@ -192,6 +192,7 @@ class Provenance(_message.Message):
     GENERATION_TIME_FIELD_NUMBER: _builtins.int
     PASSED_OVER_FIELD_NUMBER: _builtins.int
     FRAME_SHA256_FIELD_NUMBER: _builtins.int
+    ORIGINAL_BACKEND_FIELD_NUMBER: _builtins.int
     backend: Global___Backend.ValueType
     """What made the frame."""
     model: _builtins.str
@@ -208,6 +209,8 @@ class Provenance(_message.Message):
     """Height at which the frame was made, in pixels."""
     frame_sha256: _builtins.bytes
     """SHA-256 of the frame's bytes as they were made, 32 bytes."""
+    original_backend: Global___Backend.ValueType
+    """What made a frame that was stored already; unspecified for any other."""
     @_builtins.property
     def queue_time(self) -> _duration_pb2.Duration:
         """Time spent waiting for a device or a quota."""
@@ -234,10 +237,11 @@ class Provenance(_message.Message):
         generation_time: _duration_pb2.Duration | None = ...,
         passed_over: _abc.Iterable[Global___PassedOver] | None = ...,
         frame_sha256: _builtins.bytes = ...,
+        original_backend: Global___Backend.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation_time", b"generation_time", "queue_time", b"queue_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "frame_sha256", b"frame_sha256", "generation_time", b"generation_time", "guidance_scale", b"guidance_scale", "height", b"height", "model", b"model", "num_inference_steps", b"num_inference_steps", "passed_over", b"passed_over", "queue_time", b"queue_time", "seed", b"seed", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "frame_sha256", b"frame_sha256", "generation_time", b"generation_time", "guidance_scale", b"guidance_scale", "height", b"height", "model", b"model", "num_inference_steps", b"num_inference_steps", "original_backend", b"original_backend", "passed_over", b"passed_over", "queue_time", b"queue_time", "seed", b"seed", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

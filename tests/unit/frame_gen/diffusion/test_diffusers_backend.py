@@ -395,3 +395,35 @@ assert not heavy, heavy
 
 async def test_it_is_the_diffusers_backend(backends, folders):
     assert backends(entry("sd15", folders["sd15"])).kind is Kind.DIFFUSERS
+
+
+async def test_a_plan_is_told_from_files_and_is_that_of_the_frame(backends, folders):
+    backend = backends(entry("sd15", folders["sd15"], max_steps=3, guidance=1.5))
+    before = await backend.plan(request())
+    assert backend._host.in_use is None
+    made = await generated(backend, request())
+    assert before == await backend.plan(request())
+    assert (before.model, before.width, before.height) == (made.model, 128, 64)
+    assert (before.num_inference_steps, before.guidance_scale) == (3, 1.5)
+    assert (made.num_inference_steps, made.guidance_scale) == (3, 1.5)
+    assert before.scheduler == type(backend._host.in_use.model.scheduler).__name__
+    assert before.shareable
+
+
+async def test_a_plan_changes_with_what_tells_in_the_picture(backends, folders):
+    plain = await backends(entry("sd15", folders["sd15"])).plan(request())
+    other = await backends(entry("sd15", folders["sd15"], scheduler="ddim")).plan(request())
+    assert (other.scheduler, other.model) == ("ddim", plain.model)
+    unchecked = await backends(entry("sd15", folders["sd15"]), safety_checker=False).plan(request())
+    assert unchecked.generation_version != plain.generation_version
+    assert (await backends(entry("sdxl", folders["sdxl"])).plan(request())).model != plain.model
+
+
+async def test_a_plan_names_the_model_that_would_be_downloaded(backends, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    model = entry("far", revision=COMMIT)
+    plan = await backends(model, download="always").plan(request())
+    assert (plan.model, plan.scheduler) == (f"tiny/far@{COMMIT}", "")
+    with pytest.raises(BackendError) as caught:
+        await backends(model, download="never").plan(request())
+    assert caught.value.reason is Reason.NO_MODEL_AVAILABLE

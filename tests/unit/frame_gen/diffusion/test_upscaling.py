@@ -92,8 +92,11 @@ async def test_an_image_is_enlarged_the_same_for_the_same_seed(
 ):
     larger = upscaler(folders[name], scale=scale, guidance=guidance)
     backend = backends(entry(model, folders[model], engine=engine), larger, upscaler="up")
+    planned = await backend.plan(request())
     made = await generated(backend)
     assert size(made) == (128 * scale, 64 * scale)
+    assert (planned.width, planned.height, planned.model) == (*size(made), made.model)
+    assert await backend.plan(request()) == planned
     assert made.warnings == ()
     model_name, upscaler_name = made.model.split(" + ")
     assert model_name.startswith(f"{model}@sha256-")

@@ -1,0 +1,1 @@
+"""Protobuf messages <-> the gateway's plain values, by subject."""

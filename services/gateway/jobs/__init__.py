@@ -1,0 +1,1 @@
+"""Durable renders: what was accepted is finished, whatever dies."""
