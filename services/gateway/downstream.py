@@ -15,8 +15,14 @@ from gateway.convert.composing import (
     compose_scene,
     compose_specification,
 )
-from gateway.convert.frames import frame_event, generate_frame_request
+from gateway.convert.frames import (
+    frame_event,
+    frame_plan,
+    generate_frame_request,
+    plan_frame_request,
+)
 from gateway.events import ComposeEvent, FrameEvent
+from gateway.jobs.frames import FramePlan
 from gateway.request import Render
 from gateway.spool import SpooledFrame
 from gator.compositor.v1 import compositor_service_pb2 as compositor_pb
@@ -28,6 +34,8 @@ from rpckit.status import from_rpc_error
 from rpckit.telemetry import RENDER_ID_KEY
 
 CAPABILITIES_TIMEOUT = 10.0
+"""Seconds."""
+PLAN_TIMEOUT = 30.0
 """Seconds."""
 
 
@@ -52,6 +60,21 @@ class FrameGen:
         self._stub = FrameGenServiceStub(channel)
         self._context = context
 
+    async def plan(self, render: Render, index: int) -> FramePlan | None:
+        """What would make the frame of scene `index`; None from a service that cannot tell."""
+        left = self._context.timeout()
+        try:
+            message = await self._stub.PlanFrame(
+                plan_frame_request(render, index),
+                metadata=self._context.metadata,
+                timeout=PLAN_TIMEOUT if left is None else min(left, PLAN_TIMEOUT),
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return None
+            raise _of_scene(_failed(error, "frame_gen"), index) from error
+        return frame_plan(message)
+
     async def generate(self, render: Render, index: int) -> AsyncGenerator[FrameEvent, None]:
         """Makes the frame of scene `index`. GatorError if the call fails."""
         call = self._stub.GenerateFrame(
@@ -63,9 +86,26 @@ class FrameGen:
             async for message in call:
                 yield frame_event(message, index)
         except grpc.aio.AioRpcError as error:
-            raise _of_scene(from_rpc_error(error, "frame_gen"), index) from error
+            raise _of_scene(_failed(error, "frame_gen"), index) from error
         finally:
             call.cancel()
+
+
+_BROKEN_OFF = {
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+}
+"""Codes with which a call ends whose server died or ended in it."""
+
+
+def _failed(error: grpc.aio.AioRpcError, downstream: str) -> GatorError:
+    """The error of a call that this gateway did not cancel."""
+    failure = from_rpc_error(error, downstream)
+    told_by_service = "service" in failure.metadata
+    if error.code() in _BROKEN_OFF and not told_by_service:
+        return GatorError(Reason.DOWNSTREAM_UNAVAILABLE, failure.message, metadata=failure.metadata)
+    return failure
 
 
 def _of_scene(error: GatorError, index: int) -> GatorError:
@@ -99,7 +139,7 @@ class Compositor:
                 yield compose_event(message)
             await sending
         except grpc.aio.AioRpcError as error:
-            raise _not_the_clients(from_rpc_error(error, "compositor")) from error
+            raise _not_the_clients(_failed(error, "compositor")) from error
         except asyncio.CancelledError:
             if sending.done() and (failure := _failure(sending)):
                 raise failure from None

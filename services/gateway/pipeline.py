@@ -1,21 +1,22 @@
 """One render's way: frames are made side by side, composed in order, and sent as they are.
 
-    scene 0 ─ generate ─> spool ─┐
-    scene 1 ─ generate ─> spool ─┼─ in order ─> compose ─> video bytes ─> outbox ─> client
-    scene 2 ─ generate ─> spool ─┘
+    scene 0 ─ find or generate ─> spool ─┐
+    scene 1 ─ find or generate ─> spool ─┼─ in order ─> compose ─> video bytes ─> outbox ─> reader
+    scene 2 ─ find or generate ─> spool ─┘
+                                    └─ kept, while it is composed
 
 Nothing starts before the compositor has planned the video. Then a scene starts
 when it is among the first `max_concurrent_scenes` that are not made yet and at
 most `scenes_ahead` after the one whose frame the compositor is taking. The
 compositor reads a frame only when it has room, so a slow encoder, or a slow
-client behind it, holds everything up, and nothing piles up in memory.
+reader behind it, holds everything up, and nothing piles up in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -33,13 +34,14 @@ from gateway.events import (
     FramePreview,
     FrameProgress,
     FrameQueued,
-    RenderEvent,
+    PipelineEvent,
     Result,
     ScenePreview,
     SceneProgress,
     SceneState,
     Video,
 )
+from gateway.groups import first_error
 from gateway.outbox import Outbox
 from gateway.progress import ProgressMeter
 from gateway.request import Render, RenderWarning
@@ -56,15 +58,33 @@ _TRANSIENT = {
     Reason.FRAME_CORRUPT,
     Reason.OVERLOADED,
     Reason.SHUTTING_DOWN,
+    Reason.STORAGE_UNAVAILABLE,
 }
 """Reasons for which a scene is started again."""
 
 
+@dataclass(frozen=True)
+class MadeScene:
+    """A scene's frame, and where it came from. Close the frame when it is not needed any more."""
+
+    frame: SpooledFrame
+    provenance: Provenance
+    warnings: tuple[RenderWarning, ...] = ()
+
+
 class FrameSource(Protocol):
-    """Makes the frames of scenes."""
+    """Where the frames of scenes come from, and where they are kept."""
+
+    async def find(self, render: Render, index: int) -> MadeScene | None:
+        """The frame of scene `index`, if it was made before."""
+        ...
 
     def generate(self, render: Render, index: int) -> AsyncGenerator[FrameEvent, None]:
-        """Makes the frame of scene `index`."""
+        """Makes the frame of scene `index`, which was looked for and not found."""
+        ...
+
+    async def keep(self, index: int, made: MadeScene) -> None:
+        """Sees to it that a frame, found or made, need not be made again."""
         ...
 
 
@@ -88,13 +108,6 @@ class PipelineSettings:
     spool_dir: Path | None = None
 
 
-@dataclass(frozen=True)
-class _MadeScene:
-    frame: SpooledFrame
-    provenance: Provenance
-    warnings: tuple[RenderWarning, ...]
-
-
 class Pipeline:
     """Runs one render. `events` may be iterated once."""
 
@@ -105,21 +118,23 @@ class Pipeline:
         frame_source: FrameSource,
         composer: Composer,
         settings: PipelineSettings,
+        fraction: float = 0.0,
     ) -> None:
+        """`fraction` of the work is said to be done from the start: by attempts before."""
         self._render_id = render_id
         self._render = render
         self._frame_source = frame_source
         self._composer = composer
         self._settings = settings
-        self._outbox: Outbox[RenderEvent] = Outbox(OUTBOX_CAPACITY)
-        self._meter = ProgressMeter(len(render.scenes))
+        self._outbox: Outbox[PipelineEvent] = Outbox(OUTBOX_CAPACITY)
+        self._meter = ProgressMeter(len(render.scenes), fraction)
         self._making = asyncio.Semaphore(settings.max_concurrent_scenes)
         self._accepted = asyncio.Event()
         self._composing = 0
         self._advanced = asyncio.Condition()
-        self._made: list[asyncio.Future[_MadeScene]] = []
+        self._made: list[asyncio.Future[MadeScene]] = []
 
-    async def events(self) -> AsyncGenerator[RenderEvent, None]:
+    async def events(self) -> AsyncGenerator[PipelineEvent, None]:
         """The render's events. Closing the iterator ends all work before it returns."""
         loop = asyncio.get_running_loop()
         self._made = [loop.create_future() for _ in self._render.scenes]
@@ -142,7 +157,7 @@ class Pipeline:
 
     async def _run(self) -> None:
         try:
-            with _first_error():
+            with first_error():
                 async with asyncio.TaskGroup() as group:
                     for index in range(len(self._render.scenes)):
                         group.create_task(self._make(index))
@@ -160,7 +175,9 @@ class Pipeline:
             )
         async with self._making:
             made = await self._make_with_retries(index)
-        self._made[index].set_result(made)
+            with made.frame.kept_open():
+                self._made[index].set_result(made)
+                await self._frame_source.keep(index, made)
         key = ("scene", index)
         self._outbox.retract(key)
         self._outbox.retract(("preview", index))
@@ -171,17 +188,19 @@ class Pipeline:
         self._meter.scene_finished(index)
         self._post_progress()
 
-    async def _make_with_retries(self, index: int) -> _MadeScene:
+    async def _make_with_retries(self, index: int) -> MadeScene:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(_is_transient),
             stop=tenacity.stop_after_attempt(self._settings.scene_attempts),
             wait=_wait_as_told,
             reraise=True,
         )
-        made: _MadeScene = await retrying(self._make_once, index)
+        made: MadeScene = await retrying(self._make_once, index)
         return made
 
-    async def _make_once(self, index: int) -> _MadeScene:
+    async def _make_once(self, index: int) -> MadeScene:
+        if found := await self._frame_source.find(self._render, index):
+            return found
         spooled: SpooledFrame | None = None
         try:
             async with aclosing(self._frame_source.generate(self._render, index)) as events:
@@ -192,7 +211,7 @@ class Pipeline:
                         await spooled.write(event)
                     elif isinstance(event, FrameDone) and spooled is not None:
                         spooled.finish()
-                        made = _MadeScene(spooled, event.provenance, event.warnings)
+                        made = MadeScene(spooled, event.provenance, event.warnings)
                         spooled = None
                         return made
                     else:
@@ -298,13 +317,3 @@ def _wait_as_told(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, GatorError) else None
     return _backoff(state) if asked is None else asked
-
-
-@contextmanager
-def _first_error() -> Iterator[None]:
-    """Lets the first error of a task group out instead of the group."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        errors = [e for e in group.exceptions if not isinstance(e, asyncio.CancelledError)]
-        raise errors[0] from None

@@ -8,14 +8,15 @@ from gateway.events import RenderProgress
 class ProgressMeter:
     """Adds up the progress of scenes and of the video. Its fraction never falls."""
 
-    def __init__(self, scene_count: int) -> None:
+    def __init__(self, scene_count: int, fraction: float = 0.0) -> None:
+        """`fraction` was told before, and is the least that is told from now on."""
         self.frame_count = 0
         """Pictures of the video; 0 until the compositor has planned it."""
         self.frames_encoded = 0
         """Pictures handed to the encoder."""
         self._scenes = [0.0] * scene_count
         self._finished = 0
-        self._fraction = 0.0
+        self._fraction = fraction
 
     def scene_stepped(self, index: int, step: int, steps: int) -> None:
         """Scene `index` has done `step` of `steps` steps; 0 steps tell nothing."""

@@ -10,8 +10,9 @@ from typing import Any
 import grpc
 
 from gateway.convert.capabilities import capabilities
-from gateway.convert.events import render_response
-from gateway.convert.requests import render_asked
+from gateway.convert.events import download_response, render_response
+from gateway.convert.renders import page_message, render_message, states_asked, watch_response
+from gateway.convert.requests import download_asked, render_asked
 from gateway.downstream import compositor_capabilities, frame_gen_capabilities
 from gateway.service import RenderService
 from gateway.settings import Settings
@@ -22,6 +23,9 @@ from rpckit.settings import ChannelSettings
 from rpckit.version import VERSION
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+OWNER = ""
+"""Whose renders these are: everybody's, as long as callers have no identity."""
 
 
 class RenderServicer(stubs.RenderServiceServicer):
@@ -35,10 +39,78 @@ class RenderServicer(stubs.RenderServiceServicer):
         self, request: pb.RenderRequest, context: Context
     ) -> AsyncIterator[pb.RenderResponse]:
         """Renders a video and streams what happens."""
-        events = self._service.render(render_asked(request), context.time_remaining())
+        events = self._service.render(OWNER, render_asked(request), context.time_remaining())
         async with aclosing(events):
             async for event in events:
                 yield render_response(event)
+
+    async def CreateRender(
+        self, request: pb.CreateRenderRequest, context: Context
+    ) -> pb.CreateRenderResponse:
+        """Stores a render and returns it."""
+        snapshot = await self._service.create(OWNER, render_asked(request.render))
+        return pb.CreateRenderResponse(render=render_message(snapshot))
+
+    async def GetRender(
+        self, request: pb.GetRenderRequest, context: Context
+    ) -> pb.GetRenderResponse:
+        """Returns a render."""
+        snapshot = await self._service.get(OWNER, request.render_id)
+        return pb.GetRenderResponse(render=render_message(snapshot))
+
+    async def ListRenders(
+        self, request: pb.ListRendersRequest, context: Context
+    ) -> pb.ListRendersResponse:
+        """Returns a page of renders."""
+        page = await self._service.list_renders(
+            OWNER,
+            states=states_asked(request),
+            labels=dict(request.labels),
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return page_message(page)
+
+    async def WatchRender(
+        self, request: pb.WatchRenderRequest, context: Context
+    ) -> AsyncIterator[pb.WatchRenderResponse]:
+        """Streams what happens to a render."""
+        events = self._service.watch(
+            OWNER, request.render_id, request.after_sequence, previews=request.previews
+        )
+        async with aclosing(events):
+            async for event in events:
+                yield watch_response(event)
+
+    async def CancelRender(
+        self, request: pb.CancelRenderRequest, context: Context
+    ) -> pb.CancelRenderResponse:
+        """Stops a render."""
+        snapshot = await self._service.cancel(OWNER, request.render_id)
+        return pb.CancelRenderResponse(render=render_message(snapshot))
+
+    async def DeleteRender(
+        self, request: pb.DeleteRenderRequest, context: Context
+    ) -> pb.DeleteRenderResponse:
+        """Deletes a render."""
+        await self._service.delete(OWNER, request.render_id)
+        return pb.DeleteRenderResponse()
+
+    async def DownloadVideo(
+        self, request: pb.DownloadVideoRequest, context: Context
+    ) -> AsyncIterator[pb.DownloadVideoResponse]:
+        """Streams the video of a render."""
+        parts = self._service.download(OWNER, download_asked(request))
+        async with aclosing(parts):
+            async for part in parts:
+                yield download_response(part)
+
+    async def RetryRender(
+        self, request: pb.RetryRenderRequest, context: Context
+    ) -> pb.RetryRenderResponse:
+        """Stores a render with the request of another."""
+        snapshot = await self._service.retry(OWNER, request.render_id, request.request_id)
+        return pb.RetryRenderResponse(render=render_message(snapshot))
 
     async def GetCapabilities(
         self, request: pb.GetCapabilitiesRequest, context: Context
@@ -67,4 +139,6 @@ def build(settings: Settings, channel_settings: ChannelSettings | None = None) -
         register=lambda server: stubs.add_RenderServiceServicer_to_server(servicer, server),
         ready=service.ready,
         close=service.close,
+        start=service.start,
+        drain=service.drain,
     )

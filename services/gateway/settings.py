@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from datetime import timedelta
 from fractions import Fraction
+from pathlib import Path
+from typing import Literal
 
 from pydantic import DirectoryPath, Field
 
+from gateway.jobs.records import Admission
 from gateway.request import Limits
 from rpckit.settings import ServerSettings, settings_config
+
+
+def _user_state() -> Path:
+    """The folder in which programs keep state of this user, where the system puts such."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local").expanduser()
+    if sys.platform == "darwin":
+        return Path("~/Library/Application Support").expanduser()
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser()
 
 
 class Settings(ServerSettings):
@@ -21,8 +36,29 @@ class Settings(ServerSettings):
     """Where the frame generation service is, as a gRPC target."""
     compositor_target: str = "127.0.0.1:50053"
     """Where the compositor is, as a gRPC target."""
+    state_dir: Path = Field(default_factory=lambda: _user_state() / "gator")
+    """Folder of the database and the objects, where the two settings below name no other."""
+    database_url: str = Field(default="", pattern=r"^$|^(sqlite:///.|postgres(ql)?://)")
+    """Where renders are stored: sqlite:///path/of/file or postgresql://user@host/name. Empty is
+    a file in `state_dir`."""
+    objects_url: str = ""
+    """Where frames and videos are stored: file:///folder, s3://bucket/prefix, gs://bucket/prefix
+    or az://container/prefix. Empty is a folder in `state_dir`."""
+    migrate: Literal["auto", "check"] = "auto"
+    """Whether the gateway brings the database's tables up to date when it starts, or only checks
+    them; `python -m gateway migrate` brings them up to date."""
+    max_queued: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Renders that wait; one more is refused with RESOURCE_EXHAUSTED."""
+    max_renders_per_owner: int | None = Field(default=None, ge=1)
+    """Renders of one owner that wait or run. Unset is no bound but `max_queued`."""
+    video_ttl: timedelta = Field(default=timedelta(days=30), ge=timedelta(0))
+    """How long a video is kept after its render has ended, in seconds or as ISO 8601 has it
+    (P30D); 0 keeps it until the render is deleted."""
+    frame_ttl: timedelta = Field(default=timedelta(days=30), ge=timedelta(0))
+    """How long a frame is kept after a render has last used it, in seconds or as ISO 8601 has
+    it (P30D); 0 keeps it for ever."""
     max_concurrent_renders: int = Field(default=32, ge=1, le=10_000)
-    """Renders at a time; one more is refused with RESOURCE_EXHAUSTED."""
+    """Renders that this gateway runs at a time; others wait."""
     max_concurrent_scenes: int = Field(default=4, ge=1, le=500)
     """Scenes of one render whose frames are made at a time."""
     scenes_ahead: int = Field(default=4, ge=1, le=500)
@@ -39,6 +75,21 @@ class Settings(ServerSettings):
     """Longest video."""
     max_total_pixels: int = Field(default=4_000_000_000_000, ge=1)
     """Most pictures times pixels of a video. The default admits two hours of 4K."""
+
+    @property
+    def database(self) -> str:
+        """URL of the database."""
+        return self.database_url or f"sqlite:///{self.state_dir / 'renders.sqlite3'}"
+
+    @property
+    def objects(self) -> str:
+        """URL of the objects."""
+        return self.objects_url or (self.state_dir / "objects").absolute().as_uri()
+
+    @property
+    def admission(self) -> Admission:
+        """How many renders are taken in."""
+        return Admission(self.max_queued, self.max_renders_per_owner or sys.maxsize)
 
     @property
     def limits(self) -> Limits:

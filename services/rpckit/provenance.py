@@ -74,7 +74,11 @@ class Provenance:
                 )
                 for over in self.passed_over
             ],
-            original_backend=None if self.original_backend is None else self.original_backend.value,
+            original_backend=(
+                self.original_backend.value
+                if self.original_backend
+                else frame_pb2.BACKEND_UNSPECIFIED
+            ),
         )
 
     @classmethod

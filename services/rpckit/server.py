@@ -46,6 +46,14 @@ class ServerStartError(Exception):
     """A server could not start; the message says what to do."""
 
 
+async def _nothing_to_start() -> None:
+    return
+
+
+def _nothing_to_drain() -> None:
+    return
+
+
 @dataclass(frozen=True)
 class Service:
     """What a server serves."""
@@ -59,7 +67,14 @@ class Service:
     ready: Callable[[], Awaitable[bool]]
     """Whether the service can do its work now. Asked every second; must not block."""
     close: Callable[[], Awaitable[None]]
-    """Frees what the service holds. Called once, after the last call has ended."""
+    """Frees what the service holds. Called once, after the last call has ended, also of a
+    service that did not start."""
+    start: Callable[[], Awaitable[None]] = _nothing_to_start
+    """Takes up what the service does besides calls. Called once, before the first call comes.
+    ServerStartError if it cannot."""
+    drain: Callable[[], None] = _nothing_to_drain
+    """Says that the server stops: what goes on without end should end. Called once, before
+    new calls are refused; must not block."""
 
 
 class RunningServer:
@@ -94,6 +109,11 @@ class RunningServer:
             reflection.enable_server_reflection(names, self._server)
         await self._set_health(serving=False)
         try:
+            await service.start()
+        except BaseException:
+            await service.close()
+            raise
+        try:
             credentials = server_credentials(settings)
             if credentials is None:
                 self.port = self._server.add_insecure_port(settings.listen)
@@ -121,6 +141,7 @@ class RunningServer:
             self._watch.cancel()
             await asyncio.wait([self._watch])
         await self._set_health(serving=False)
+        self.service.drain()
         await asyncio.sleep(self._settings.drain_delay)
         self._health.release_watchers()
         await self._server.stop(self._settings.grace)

@@ -1,8 +1,19 @@
-"""What the tests of image models need; torch is loaded only for them."""
+"""What the tests of image models need, torch only for them; databases for those of the store."""
 
 import os
 
 import pytest
+
+from tests.support.databases import (  # noqa: F401 - fixtures
+    database,
+    postgres_server,
+    postgresql_database,
+    sqlite_database,
+    sqlite_template,
+    store,
+)
+
+from tests.support.object_stores import s3_server
 
 # Read when the hub's library is imported.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -20,3 +31,10 @@ def tiny_models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     save(sd15_pipeline(), folder / "tiny")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    """A real S3 server."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server

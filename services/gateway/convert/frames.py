@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from gateway.convert.parts import unknown_message
 from gateway.events import FrameDone, FrameEvent, FramePreview, FrameProgress, FrameQueued
+from gateway.jobs.frames import FramePlan
 from gateway.request import Render, RenderWarning
 from gator.frame_gen.v1 import frame_gen_service_pb2 as frame_gen_pb
 from gator.type.v1 import frame_pb2
 from rpckit.errors import GatorError, Reason
 from rpckit.frame import FrameHeader, checked_header
-from rpckit.provenance import Provenance
+from rpckit.provenance import Backend, Provenance
 from rpckit.times import to_seconds
 
 
@@ -28,6 +29,30 @@ def generate_frame_request(render: Render, index: int) -> frame_gen_pb.GenerateF
         video_height=render.preset.height,
         scene_index=index,
         scene_count=len(render.scenes),
+    )
+
+
+def plan_frame_request(render: Render, index: int) -> frame_gen_pb.PlanFrameRequest:
+    """What the frame generation service is asked about scene `index`."""
+    return frame_gen_pb.PlanFrameRequest(frame=generate_frame_request(render, index))
+
+
+def frame_plan(message: frame_gen_pb.PlanFrameResponse) -> FramePlan:
+    """What would make a frame."""
+    try:
+        backend = Backend(message.backend)
+    except ValueError:
+        raise unknown_message("frame_gen") from None
+    return FramePlan(
+        backend=backend,
+        model=message.model,
+        scheduler=message.scheduler,
+        generation_version=message.generation_version,
+        width=message.width,
+        height=message.height,
+        num_inference_steps=message.num_inference_steps,
+        guidance_scale=message.guidance_scale,
+        shareable=message.shareable,
     )
 
 

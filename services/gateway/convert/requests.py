@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from gateway.jobs.downloads import DownloadAsked
 from gateway.request import RenderAsked, SceneAsked
 from gator.gateway.v1 import render_service_pb2 as pb
 from rpckit.times import to_seconds
@@ -39,6 +40,16 @@ def render_asked(message: pb.RenderRequest) -> RenderAsked:
         labels=dict(message.labels),
         priority=message.priority,
         fingerprint=_fingerprint(message),
+    )
+
+
+def download_asked(message: pb.DownloadVideoRequest) -> DownloadAsked:
+    """The bytes that are asked for."""
+    return DownloadAsked(
+        render_id=message.render_id,
+        offset=message.offset,
+        content_tag=message.content_tag,
+        form=message.form,
     )
 
 

@@ -9,7 +9,7 @@ from google.rpc import status_pb2
 
 from gateway.convert.events import progress_message, result_message, scene_message
 from gateway.convert.parts import warning_messages, warning_values
-from gateway.events import RenderProgress, Result, SceneProgress
+from gateway.events import RenderProgress, Result, SceneProgress, SceneState
 from gateway.jobs.handling import Handling
 from gateway.jobs.records import Priority
 from gateway.request import FallbackPolicy, Render, RenderWarning, Scene
@@ -131,6 +131,23 @@ def scene_of(data: bytes) -> pb.SceneProgress:
     return pb.SceneProgress.FromString(data)
 
 
+def scene_value(data: bytes) -> SceneProgress:
+    """How far a scene is, from `scene_bytes`."""
+    return _scene_value(scene_of(data))
+
+
+def _scene_value(message: pb.SceneProgress) -> SceneProgress:
+    made = message.HasField("provenance")
+    return SceneProgress(
+        index=message.index,
+        state=SceneState(message.state),
+        step=message.step,
+        steps=message.steps,
+        time_left=to_seconds(message.time_left) if message.HasField("time_left") else None,
+        provenance=Provenance.from_proto(message.provenance) if made else None,
+    )
+
+
 def provenance_of(data: bytes) -> Provenance:
     """The provenance of a finished scene, from `scene_bytes`."""
     return Provenance.from_proto(scene_of(data).provenance)
@@ -146,6 +163,21 @@ def event_bytes(event: RenderProgress | SceneProgress) -> bytes:
 def event_of(data: bytes) -> pb.WatchRenderResponse:
     """An event for watchers of `event_bytes`, as a message."""
     return pb.WatchRenderResponse.FromString(data)
+
+
+def event_value(data: bytes) -> RenderProgress | SceneProgress:
+    """An event for watchers, from `event_bytes`."""
+    message = event_of(data)
+    if message.HasField("scene"):
+        return _scene_value(message.scene)
+    progress = message.progress
+    return RenderProgress(
+        scenes_finished=progress.scenes_finished,
+        scene_count=progress.scene_count,
+        frames_encoded=progress.frames_encoded,
+        frame_count=progress.frame_count,
+        fraction=progress.fraction,
+    )
 
 
 def result_bytes(result: Result, size: int, sha256: bytes) -> bytes:

@@ -138,12 +138,18 @@ class WatchHub:
     # --- to watchers ----------------------------------------------------------------------
 
     async def watch(
-        self, owner: str, render_id: str, after: int = 0, *, previews: bool = False
+        self,
+        owner: str,
+        render_id: str,
+        after: int = 0,
+        *,
+        previews: bool = False,
+        to_the_end: bool = False,
     ) -> AsyncGenerator[WatchEvent, None]:
         """The render as it stands, then its events, and last how it ended.
 
         Where `after` is not 0, every event after that one comes, also those that
-        the first snapshot shows already.
+        the first snapshot shows already. `to_the_end` goes on after `close`.
 
         Raises:
             GatorError: RENDER_NOT_FOUND, also when it is deleted meanwhile;
@@ -158,7 +164,10 @@ class WatchHub:
                 return
             while True:
                 watcher.woken.clear()
-                self._check_open(topic, render_id)
+                if self._closed and not to_the_end:
+                    raise _shutting_down()
+                if topic.gone:
+                    raise not_found(render_id)
                 for preview in watcher.take_previews():
                     yield WatchedPreview(cursor, preview)
                 if topic.sequence <= cursor:
@@ -169,16 +178,6 @@ class WatchHub:
                     yield event
                     if isinstance(event, WatchedSnapshot) and event.snapshot.render.state.ended:
                         return
-
-    def _check_open(self, topic: Topic, render_id: str) -> None:
-        if self._closed:
-            raise GatorError(
-                Reason.SHUTTING_DOWN,
-                "the gateway shuts down; watch on with after_sequence",
-                retry_after=0.1,
-            )
-        if topic.gone:
-            raise not_found(render_id)
 
     async def _since(
         self, topic: Topic, cursor: int
@@ -216,6 +215,14 @@ class WatchHub:
             metrics.WATCHERS.dec()
             if topic.unwatched and self._topics.get(render_id) is topic:
                 del self._topics[render_id]
+
+
+def _shutting_down() -> GatorError:
+    return GatorError(
+        Reason.SHUTTING_DOWN,
+        "the gateway shuts down; watch on with after_sequence",
+        retry_after=0.1,
+    )
 
 
 def not_found(render_id: str) -> GatorError:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import (
     AsyncGenerator,
+    Awaitable,
     Callable,
     Collection,
     Iterable,
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 from gateway.events import RenderProgress
 from gateway.jobs.records import (
@@ -21,6 +24,7 @@ from gateway.jobs.records import (
     Claim,
     Hint,
     Lease,
+    LeaseLost,
     NewRender,
     Page,
     QueueDepth,
@@ -32,11 +36,32 @@ from gateway.jobs.records import (
 )
 from gateway.jobs.retention import RenderView
 from gateway.jobs.states import Phase, RenderState
+from gateway.jobs.store import (
+    attempts,
+    claiming,
+    creating,
+    listing,
+    opening,
+    reading,
+    retention,
+    stopping,
+)
+from gateway.jobs.store.database import Database
+from gateway.jobs.store.failures import translated
+from gateway.jobs.store.hints import Hints
+from gateway.jobs.store.schema import SchemaError
+from gateway.jobs.store.stopping import ATTACHED_GRACE
+from gateway.jobs.store.work import Operation
+from rpckit.errors import FieldViolation, GatorError, Reason, invalid
+from rpckit.telemetry import logger
+
+log = logger(__name__)
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 LEASE = timedelta(seconds=30)
 """How long a claim or a heartbeat holds."""
-ATTACHED_GRACE = timedelta(seconds=30)
-"""How long a client may be away before its attached render is cancelled."""
 EVENTS_KEPT = timedelta(minutes=10)
 """How long the events of a render are kept after its end."""
 
@@ -61,7 +86,6 @@ class Store:
         admission: Admission = Admission(),  # noqa: B008 - frozen
         migrate: Literal["auto", "check"] = "auto",
         lease: timedelta = LEASE,
-        now: Callable[[], int] | None = None,
     ) -> AsyncGenerator[Store, None]:
         """The store in the database at `url`, until the end of the block.
 
@@ -71,13 +95,50 @@ class Store:
             admission: how many renders are taken in.
             migrate: `auto` brings the database's tables up to date, `check` only looks.
             lease: how long a claim or a heartbeat holds; shorter only in tests.
-            now: microseconds since 1970 for SQLite, in tests. PostgreSQL has its own clock.
 
         Raises:
+            ValueError: the URL is neither.
             SchemaError: the tables are not those of this version, and may not be changed.
         """
-        raise NotImplementedError
-        yield
+        hints = Hints()
+        async with AsyncExitStack() as held:
+            database = opening.named(url, hints)
+            held.push_async_callback(database.close)
+            store = cls(database, hints, admission, lease)
+            await store._told(partial(opening.prepare, database), migrate)
+            database.share_hints()
+            yield store
+
+    def __init__(
+        self, database: Database, hints: Hints, admission: Admission, lease: timedelta
+    ) -> None:
+        self._database = database
+        self._hints = hints
+        self._admission = admission
+        self._lease = lease
+        self._away: float | None = None
+        """When the database was last away, by the monotonic clock."""
+
+    async def _write(self, operation: Operation[T]) -> T:
+        return await self._told(self._database.write, operation)
+
+    async def _read(self, operation: Operation[T]) -> T:
+        return await self._told(self._database.read, operation)
+
+    async def _told(self, run: Callable[[A], Awaitable[T]], argument: A) -> T:
+        """Runs something, with what the database raises told as the caller can use it."""
+        try:
+            return await run(argument)
+        except (GatorError, LeaseLost, SchemaError):
+            raise
+        except Exception as error:
+            told = translated(error)
+            if told is None:
+                raise
+            if told.reason is Reason.STORAGE_UNAVAILABLE:
+                self._away = time.monotonic()
+            log.warning("database", error=str(error))
+            raise told from error
 
     # --- owners: create, look, stop ------------------------------------------------------
 
@@ -92,15 +153,15 @@ class Store:
                 OVERLOADED with retry_after if too many renders wait; QUOTA_EXCEEDED if the
                 owner has too many.
         """
-        raise NotImplementedError
+        return await self._write(partial(creating.create, new=new, admission=self._admission))
 
     async def get(self, owner: str, render_id: str) -> RenderRecord:
         """The render as it stands; GatorError RENDER_NOT_FOUND if the owner has no such one."""
-        raise NotImplementedError
+        return await self._read(lambda work: reading.get(work, owner, render_id))
 
     async def snapshot(self, owner: str, render_id: str) -> RenderSnapshot:
         """The render and its scenes as they stand; GatorError RENDER_NOT_FOUND."""
-        raise NotImplementedError
+        return await self._read(lambda work: reading.snapshot(work, owner, render_id))
 
     async def list_renders(
         self,
@@ -126,35 +187,45 @@ class Store:
         Raises:
             GatorError: INVALID_ARGUMENT for a token that no page gave.
         """
-        raise NotImplementedError
+        if page_size < 1:
+            raise invalid(FieldViolation("page_size", "must be at least 1"))
+        return await self._read(
+            lambda work: listing.list_renders(
+                work, owner, states, labels or {}, page_size, page_token, max_bytes
+            )
+        )
 
     async def cancel(self, owner: str, render_id: str) -> RenderRecord:
         """Stops a render and ends its lease; one that has ended is returned as it is.
 
         GatorError RENDER_NOT_FOUND.
         """
-        raise NotImplementedError
+        return await self._write(lambda work: stopping.cancel(work, owner, render_id))
 
     async def delete(self, owner: str, render_id: str) -> None:
         """Removes a render that has ended; the sweeper finds its objects without a row.
 
         GatorError RENDER_NOT_FOUND, or WRONG_STATE for one that has not ended.
         """
-        raise NotImplementedError
+        await self._write(lambda work: stopping.delete_render(work, owner, render_id))
 
     async def touch_attached(self, render_ids: Collection[str], worker: str) -> None:
         """Notes that the clients of these renders are there, at the gateway of `worker`.
 
         To be called every 5 s. Renders that go on without a client stay so.
         """
-        raise NotImplementedError
+        if render_ids:
+            await self._write(lambda work: stopping.touch_attached(work, render_ids, worker))
 
     async def lapse_attached(self) -> list[str]:
         """Cancels attached renders whose client has been away for 30 s, and returns their ids.
 
         Does nothing for 30 s after the database was away: nobody could note who was there.
         """
-        raise NotImplementedError
+        grace = ATTACHED_GRACE.total_seconds()
+        if self._away is not None and time.monotonic() < self._away + grace:
+            return []
+        return await self._write(stopping.lapse_attached)
 
     # --- workers: claim, keep, hand back ---------------------------------------------------
 
@@ -166,19 +237,25 @@ class Store:
         lease has run out counts as waiting. A render that is attached to another gateway
         is left to it for 2 s. One that is locked by another claim is skipped.
         """
-        raise NotImplementedError
+        if limit < 1:
+            return []
+        return await self._write(lambda work: claiming.claim(work, worker, limit, self._lease))
 
     async def heartbeat(self, leases: Collection[Lease]) -> set[Lease]:
         """Holds the leases for 30 s from now; returns those that are still there."""
-        raise NotImplementedError
+        if not leases:
+            return set()
+        return await self._write(lambda work: claiming.heartbeat(work, leases, self._lease))
 
     async def still_held(self, leases: Collection[Lease]) -> set[Lease]:
         """Those of the leases that are still there. Only looks: to notice a cancellation."""
-        raise NotImplementedError
+        if not leases:
+            return set()
+        return await self._read(lambda work: claiming.still_held(work, leases))
 
     async def enter_phase(self, lease: Lease, phase: Phase) -> None:
         """Notes that the attempt has come to `phase`. The highest one stays. LeaseLost."""
-        raise NotImplementedError
+        await self._write(lambda work: attempts.enter_phase(work, lease, phase))
 
     async def finish_scene(
         self,
@@ -192,7 +269,7 @@ class Store:
         A scene that was not finished before means that the attempt got further. `progress`
         and what is returned are as in `append_events`. LeaseLost.
         """
-        raise NotImplementedError
+        return await self.append_events(lease, events, scenes=[scene], progress=progress)
 
     async def append_events(
         self,
@@ -214,7 +291,10 @@ class Store:
         Raises:
             LeaseLost: the lease is over.
         """
-        raise NotImplementedError
+        stored = list(scenes)
+        return await self._write(
+            lambda work: attempts.append(work, lease, events, stored, progress)
+        )
 
     async def succeed(
         self,
@@ -230,7 +310,9 @@ class Store:
         `warnings` replaces those of the render. Repeating it after a lost answer returns the
         render. LeaseLost.
         """
-        raise NotImplementedError
+        return await self._write(
+            lambda work: attempts.succeed(work, lease, video, result, keep_for, warnings)
+        )
 
     async def fail(
         self,
@@ -244,14 +326,18 @@ class Store:
 
         `states.judge` decides. Returns QUEUED or FAILED. LeaseLost.
         """
-        raise NotImplementedError
+        return await self._write(
+            lambda work: attempts.fail(
+                work, lease, error, transient=transient, retry_after=retry_after
+            )
+        )
 
     async def release(self, lease: Lease) -> None:
         """Hands the render back, at its old place in the queue; the attempt does not count.
 
         LeaseLost.
         """
-        raise NotImplementedError
+        await self._write(lambda work: attempts.release(work, lease))
 
     # --- watchers --------------------------------------------------------------------------
 
@@ -264,14 +350,18 @@ class Store:
         though the render's sequence is higher, older events were dropped: show a new
         snapshot. Snapshots begin at 1, the creation, which is no stored event.
         """
-        raise NotImplementedError
+        return await self._read(
+            lambda work: reading.events_after(work, render_id, after_sequence, limit)
+        )
 
     async def changed(self, known: Mapping[str, int]) -> Changes:
         """Which of the renders (by id, with the last sequence that is known) have newer events.
 
         One query for all.
         """
-        raise NotImplementedError
+        if not known:
+            return Changes({}, frozenset())
+        return await self._read(lambda work: reading.changed(work, known))
 
     def listen(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
         """Calls `listener` on the event loop when something changed; returns what ends that.
@@ -279,21 +369,21 @@ class Store:
         After every commit of this store at once, and of others on PostgreSQL within about
         250 ms. Only a hint: one may be lost.
         """
-        raise NotImplementedError
+        return self._hints.listen(listener)
 
     # --- retention -------------------------------------------------------------------------
 
     async def now(self) -> datetime:
         """The database's time."""
-        raise NotImplementedError
+        return await self._read(retention.now)
 
     async def retention(self, render_ids: Sequence[str]) -> Mapping[str, RenderView]:
         """What rows tell about objects, by id; ids without a row are left out."""
-        raise NotImplementedError
+        return await self._read(lambda work: retention.views(work, render_ids))
 
     async def frames_in_use(self, folders: Sequence[str]) -> set[str]:
         """Those of the places of frames to which a scene of a render refers that has not ended."""
-        raise NotImplementedError
+        return await self._read(lambda work: retention.frames_in_use(work, folders))
 
     async def prune(
         self, *, events_after: timedelta = EVENTS_KEPT, renders_after: timedelta | None = None
@@ -302,14 +392,18 @@ class Store:
 
         To be called about every minute. Bounded: what is left over goes the next time.
         """
-        raise NotImplementedError
+        await self._write(lambda work: retention.prune(work, events_after, renders_after))
 
     # --- health ----------------------------------------------------------------------------
 
     async def stats(self) -> list[QueueDepth]:
         """How many renders wait and run."""
-        raise NotImplementedError
+        return await self._read(reading.stats)
 
     async def ready(self) -> bool:
         """Whether the database answers."""
-        raise NotImplementedError
+        try:
+            await self._read(reading.ping)
+        except GatorError:
+            return False
+        return True

@@ -1,0 +1,54 @@
+"""Opening the database that a URL names."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import tenacity
+
+from gateway.jobs.store import schema
+from gateway.jobs.store.database import Database
+from gateway.jobs.store.failures import translated
+from gateway.jobs.store.hints import Hints
+from gateway.jobs.store.postgresql import PostgresqlDatabase
+from gateway.jobs.store.sqlite import SqliteDatabase
+from rpckit.errors import Reason
+
+START_TIMEOUT = 10.0
+"""Seconds that a database may take to come up, or to be left alone by another process."""
+
+_SQLITE = "sqlite:///"
+_POSTGRESQL = ("postgresql://", "postgres://")
+
+
+def named(url: str, hints: Hints) -> Database:
+    """The database at `url`, not yet asked for anything. ValueError if the URL names none."""
+    if url.startswith(_SQLITE) and url != _SQLITE:
+        return SqliteDatabase(url.removeprefix(_SQLITE), hints)
+    if url.startswith(_POSTGRESQL):
+        return PostgresqlDatabase(url, hints)
+    raise ValueError("the database's URL must be sqlite:///path/of/file or postgresql://host/name")
+
+
+async def prepare(database: Database, migrate: Literal["auto", "check"]) -> None:
+    """Brings the tables up to date, or checks them. Waits for a database that just starts.
+
+    Raises:
+        SchemaError: the tables are not those of this version, and may not be changed.
+    """
+    async for attempt in tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception(_is_away),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=1),
+        stop=tenacity.stop_after_delay(START_TIMEOUT),
+        reraise=True,
+    ):
+        with attempt:
+            if migrate == "auto":
+                await database.exclusively(schema.bring_up_to_date)
+            else:
+                await database.read(lambda work: schema.check(work.connection))
+
+
+def _is_away(error: BaseException) -> bool:
+    told = translated(error) if isinstance(error, Exception) else None
+    return told is not None and told.reason is Reason.STORAGE_UNAVAILABLE

