@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 
 from gateway.convert.capabilities import capabilities
-from gateway.convert.events import download_response, render_response
+from gateway.convert.events import download_response, render_response, video_file_responses
 from gateway.convert.renders import page_message, render_message, states_asked, watch_response
-from gateway.convert.requests import download_asked, render_asked
+from gateway.convert.requests import download_asked, render_asked, video_file_asked
 from gateway.downstream import compositor_capabilities, frame_gen_capabilities
 from gateway.service import RenderService
 from gateway.settings import Settings
@@ -104,6 +104,16 @@ class RenderServicer(stubs.RenderServiceServicer):
         async with aclosing(parts):
             async for part in parts:
                 yield download_response(part)
+
+    async def GetVideoFile(
+        self, request: pb.GetVideoFileRequest, context: Context
+    ) -> AsyncIterator[pb.GetVideoFileResponse]:
+        """Streams the stored video of a render as an HTTP body."""
+        parts = self._service.download(OWNER, video_file_asked(request))
+        async with aclosing(parts):
+            async for part in parts:
+                for body in video_file_responses(part):
+                    yield body
 
     async def RetryRender(
         self, request: pb.RetryRenderRequest, context: Context

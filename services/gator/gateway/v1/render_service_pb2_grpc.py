@@ -168,8 +168,8 @@ class RenderServiceServicer:
 
     def GetVideoFile(self, request, context):
         """Sends the stored video as the body of an HTTP answer, for REST callers.
-        FAILED_PRECONDITION until the render has succeeded. DownloadVideo sends the
-        same bytes in a form that can be resumed and checked.
+        Waits until the render has ended; FAILED_PRECONDITION if it has no video.
+        DownloadVideo sends the same bytes so that they can be resumed and checked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -70,8 +70,8 @@ class RenderServiceStub:
     """
     GetVideoFile: _grpc.UnaryStreamMultiCallable[_render_service_pb2.GetVideoFileRequest, _render_service_pb2.GetVideoFileResponse]
     """Sends the stored video as the body of an HTTP answer, for REST callers.
-    FAILED_PRECONDITION until the render has succeeded. DownloadVideo sends the
-    same bytes in a form that can be resumed and checked.
+    Waits until the render has ended; FAILED_PRECONDITION if it has no video.
+    DownloadVideo sends the same bytes so that they can be resumed and checked.
     """
     RetryRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.RetryRenderRequest, _render_service_pb2.RetryRenderResponse]
     """Creates a new render with the request of one that has ended. It shares
@@ -122,8 +122,8 @@ class RenderServiceAsyncStub(RenderServiceStub):
     """
     GetVideoFile: _aio.UnaryStreamMultiCallable[_render_service_pb2.GetVideoFileRequest, _render_service_pb2.GetVideoFileResponse]  # type: ignore[assignment]
     """Sends the stored video as the body of an HTTP answer, for REST callers.
-    FAILED_PRECONDITION until the render has succeeded. DownloadVideo sends the
-    same bytes in a form that can be resumed and checked.
+    Waits until the render has ended; FAILED_PRECONDITION if it has no video.
+    DownloadVideo sends the same bytes so that they can be resumed and checked.
     """
     RetryRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.RetryRenderRequest, _render_service_pb2.RetryRenderResponse]  # type: ignore[assignment]
     """Creates a new render with the request of one that has ended. It shares
@@ -225,8 +225,8 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_render_service_pb2.GetVideoFileResponse], _abc.AsyncIterator[_render_service_pb2.GetVideoFileResponse]]:
         """Sends the stored video as the body of an HTTP answer, for REST callers.
-        FAILED_PRECONDITION until the render has succeeded. DownloadVideo sends the
-        same bytes in a form that can be resumed and checked.
+        Waits until the render has ended; FAILED_PRECONDITION if it has no video.
+        DownloadVideo sends the same bytes so that they can be resumed and checked.
         """
 
     @_abc_1.abstractmethod
