@@ -1,4 +1,4 @@
-"""Around every call of a server: context for logs, errors to statuses, bounded writes.
+"""Around every call of a server: its caller, context for logs, errors to statuses, bounded writes.
 
 A stream handler becomes a coroutine that writes what the servicer's generator
 yields. So a call that is cancelled while it writes closes the generator at
@@ -18,7 +18,9 @@ from typing import Any, cast
 import grpc
 import structlog
 
+from rpckit.auth import Door, Peer
 from rpckit.errors import GatorError, Reason
+from rpckit.identity import calling
 from rpckit.status import DETAILS_KEY, grpc_code, to_status
 from rpckit.telemetry import RENDER_ID_KEY, logger
 
@@ -42,6 +44,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         """`service` is named in errors; `write_timeout` is in seconds."""
         self._service = service
         self._write_timeout = write_timeout
+        self.door = Door()
+        """Who is let in."""
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -107,14 +111,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         started = time.monotonic()
         self._running += 1
         self._idle.clear()
-        metadata = dict(context.invocation_metadata() or ())
+        metadata = tuple(context.invocation_metadata() or ())
         bound = {"rpc": method.removeprefix("/")}
-        if render_id := metadata.get(RENDER_ID_KEY):
+        if render_id := dict(metadata).get(RENDER_ID_KEY):
             bound["render_id"] = str(render_id)
         with structlog.contextvars.bound_contextvars(**bound):
             code = "OK"
             try:
-                yield
+                peer = Peer.of(context.auth_context())
+                identity = await self.door.admit(method, metadata, peer)
+                if identity.name:  # until the end of this task, which is the call's own
+                    structlog.contextvars.bind_contextvars(caller=identity.name)
+                with calling(identity):
+                    yield
             except GatorError as error:
                 code = error.code.name
                 log.info("call failed", reason=error.reason.name, message=error.message)

@@ -14,12 +14,13 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from rpckit.auth import door, warn_of_open_doors
 from rpckit.health import HealthServicer
 from rpckit.interceptors import CallInterceptor
 from rpckit.metrics import metrics_endpoint
 from rpckit.settings import ServerSettings, SettingsError, load
 from rpckit.telemetry import configure_logging, logger
-from rpckit.tls import server_credentials
+from rpckit.tls import TlsFileError, server_credentials
 
 log = logger(__name__)
 
@@ -91,7 +92,15 @@ class RunningServer:
         self._health = HealthServicer()
         self._watch: asyncio.Task[None] | None = None
         self._calls = CallInterceptor(service.name, settings.write_timeout)
-        self._server = grpc.aio.server(interceptors=[self._calls], options=_OPTIONS)
+        options = list(_OPTIONS)
+        if settings.max_connection_age:
+            options.append(
+                ("grpc.max_connection_age_ms", round(settings.max_connection_age * 1000))
+            )
+        self._server = grpc.aio.server(interceptors=[self._calls], options=options)
+        self._probes = grpc.aio.server(options=_OPTIONS)
+        self.health_port = 0
+        """The port for probes in plaintext, once started; 0 without one."""
 
     @property
     def address(self) -> str:
@@ -114,21 +123,40 @@ class RunningServer:
             await service.close()
             raise
         try:
-            credentials = server_credentials(settings)
-            if credentials is None:
-                self.port = self._server.add_insecure_port(settings.listen)
-            else:
-                self.port = self._server.add_secure_port(settings.listen, credentials)
-            await self._server.start()
+            await self._listen()
         except (RuntimeError, OSError) as error:
-            await service.close()
+            await self._give_up()
+            where = " or ".join(filter(None, [settings.listen, settings.health_listen]))
             raise ServerStartError(
-                f"the {service.name} service cannot listen on {settings.listen}. Is another "
-                "server on that port, or a certificate file missing?"
+                f"the {service.name} service cannot listen on {where}. Is another server on "
+                "that port?"
             ) from error
+        except (TlsFileError, SettingsError) as error:
+            await self._give_up()
+            raise ServerStartError(f"the {service.name} service cannot start: {error}") from error
         self._watch = asyncio.create_task(self._watch_readiness(), name=f"{service.name} health")
         log.info("listening", service=service.name, address=self.address)
         return self
+
+    async def _listen(self) -> None:
+        settings = self._settings
+        self._calls.door = door(settings)
+        warn_of_open_doors(self.service.name, settings)
+        credentials = server_credentials(settings)
+        if credentials is None:
+            self.port = self._server.add_insecure_port(settings.listen)
+        else:
+            self.port = self._server.add_secure_port(settings.listen, credentials)
+        if settings.health_listen:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
+            self.health_port = self._probes.add_insecure_port(settings.health_listen)
+            await self._probes.start()
+        await self._server.start()
+
+    async def _give_up(self) -> None:
+        await self._probes.stop(None)
+        await self._calls.door.close()
+        await self.service.close()
 
     async def __aexit__(
         self,
@@ -146,6 +174,8 @@ class RunningServer:
         self._health.release_watchers()
         await self._server.stop(self._settings.grace)
         await self._calls.idle()
+        await self._probes.stop(None)
+        await self._calls.door.close()
         await self.service.close()
         log.info("stopped", service=self.service.name)
 

@@ -26,8 +26,17 @@ ON_LOOPBACK: dict[str, Any] = {
     "tls_cert_file": None,
     "tls_key_file": None,
     "tls_client_ca_file": None,
+    "tls_client_names": (),
+    "health_listen": "",
 }
 """Settings of a server that only this process calls, whatever a deployment's are."""
+NOBODY_IS_ASKED: dict[str, Any] = {
+    "auth_tokens_file": None,
+    "auth_jwks_file": None,
+    "auth_jwks_url": None,
+    "auth_certificate_owner": False,
+}
+"""Settings of such a gateway: its one client is at home here."""
 PLAINTEXT_CALLS: dict[str, Any] = {
     "tls": False,
     "tls_ca_file": None,
@@ -95,7 +104,8 @@ class Standalone:
             frame_gen.build(frames, external_images=self._external_images), frames
         )
         self.compositor_address = await start(compositor.build(videos), videos)
-        listening = ON_LOOPBACK if self._listen == LOOPBACK else {"listen": self._listen}
+        embedded = self._listen == LOOPBACK
+        listening = ON_LOOPBACK | NOBODY_IS_ASKED if embedded else {"listen": self._listen}
         front = load(
             GatewaySettings,
             **listening,
