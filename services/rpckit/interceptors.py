@@ -134,6 +134,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             except grpc.aio.AbortError:
                 code = "ABORTED"
                 raise
+            except NotImplementedError:
+                # The generated base class: a method that this service does not have.
+                code = "UNIMPLEMENTED"
+                await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method here")
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
                 code = "INTERNAL"
                 await self._abort(context, self._fault(error))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -60,8 +62,17 @@ class Standalone:
         listen: str = LOOPBACK,
         reflection: bool = True,
         external_images: ExternalImages | None = None,
+        durable: bool = False,
     ) -> None:
-        """`external_images` supplies images where the caller has a generator of its own."""
+        """Prepares the services.
+
+        Args:
+            listen: address of the gateway.
+            reflection: whether clients may read the API from the gateway.
+            external_images: supplies images where the caller has a generator of its own.
+            durable: whether renders outlive the stack, in the folder of the gateway's settings.
+                Otherwise they end with it, unless the environment says where they are stored.
+        """
         self.address = ""
         """host:port of the gateway, once started."""
         self.frame_gen_address = ""
@@ -71,6 +82,7 @@ class Standalone:
         self._listen = listen
         self._reflection = reflection
         self._external_images = external_images
+        self._durable = durable
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -109,9 +121,19 @@ class Standalone:
         front = load(
             GatewaySettings,
             **listening,
+            **({} if self._durable else _passing_state(starting, listening)),
             reflection=self._reflection,
             frame_gen_target=self.frame_gen_address,
             compositor_target=self.compositor_address,
         )
         calls = load(ChannelSettings, **PLAINTEXT_CALLS)
         self.address = await start(gateway.build(front, calls), front)
+
+
+def _passing_state(until: AsyncExitStack, given: dict[str, Any]) -> dict[str, Any]:
+    """A state folder that is gone at the end of `until`, unless the environment has one."""
+    told = load(GatewaySettings, **given).model_fields_set
+    if told & {"state_dir", "database_url", "objects_url"}:
+        return {}
+    folder = until.enter_context(TemporaryDirectory(prefix="gator-", ignore_cleanup_errors=True))
+    return {"state_dir": Path(folder)}

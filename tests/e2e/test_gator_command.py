@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import signal
 import sys
 
@@ -18,7 +19,12 @@ async def start(*args, cwd, **environment):
         "gator_client.cli",
         *args,
         cwd=cwd,
-        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(cwd), **environment},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "TMPDIR": str(cwd),
+            "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"],
+            **environment,
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -170,9 +176,9 @@ async def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(tmp_path
 
 
 async def listening(process):
-    """The address in the first line of a service's log."""
-    event = json.loads(await process.stderr.readline())
-    assert event["event"] == "listening"
+    """The address that a service's log tells."""
+    while (event := json.loads(await process.stderr.readline()))["event"] != "listening":
+        pass
     return event["address"]
 
 

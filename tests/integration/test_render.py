@@ -5,8 +5,7 @@ import errno
 import hashlib
 import io
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from datetime import timedelta
 from fractions import Fraction
 
 import av
@@ -15,67 +14,19 @@ import pytest
 
 from compositor.servicer import build as build_compositor
 from compositor.settings import Settings as CompositorSettings
-from gateway.servicer import build as build_gateway
-from gateway.settings import Settings as GatewaySettings
+from gateway.jobs import states
 from gateway.spool import SpooledFrame
 from gator.frame_gen.v1 import frame_gen_service_pb2 as frame_gen_pb
 from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as frame_gen_stubs
 from gator.gateway.v1 import render_service_pb2 as pb
-from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
 from gator.type.v1 import frame_pb2, video_pb2
-from rpckit.client import open_channel
 from rpckit.errors import FieldViolation, GatorError, Reason, invalid
 from rpckit.server import RunningServer
 from rpckit.status import from_rpc_error
 from rpckit.testing import other_tasks, running, scripted
-from rpckit.times import to_duration
 from tests.support.frame_source import FrameSource
+from tests.support.gateways import LOOPBACK, gateway, request, stack
 from tests.support.processes import server_process
-
-LOOPBACK = "127.0.0.1:0"
-
-
-@asynccontextmanager
-async def gateway(
-    frame_gen: str, compositor: str, **settings: object
-) -> AsyncIterator[RenderServiceStub]:
-    """A client of a gateway over the two services."""
-    front = GatewaySettings(
-        listen=LOOPBACK,
-        frame_gen_target=frame_gen,
-        compositor_target=compositor,
-        grace=1,
-        **settings,
-    )
-    async with (
-        RunningServer(build_gateway(front), front) as server,
-        open_channel(server.address) as channel,
-    ):
-        yield RenderServiceStub(channel)
-
-
-@asynccontextmanager
-async def stack(
-    source: FrameSource, *, videos_at_a_time: int = 4, **settings: object
-) -> AsyncIterator[RenderServiceStub]:
-    """A client of a gateway over `source` and a real compositor."""
-    frames = CompositorSettings(
-        listen=LOOPBACK, flush_after=0.0, max_concurrent=videos_at_a_time, retry_after=0.05
-    )
-    async with (
-        RunningServer(source.service(), frames) as frame_gen,
-        RunningServer(build_compositor(frames), frames) as compositor,
-        gateway(frame_gen.address, compositor.address, **settings) as stub,
-    ):
-        yield stub
-
-
-def request(scenes: int, seconds: float = 1.0, **values: object) -> pb.RenderRequest:
-    return pb.RenderRequest(
-        scenes=[pb.Scene(prompt=f"scene {i}") for i in range(scenes)],
-        duration_per_frame=to_duration(Fraction(seconds)),
-        **{"quality": video_pb2.QUALITY_DRAFT, **values},
-    )
 
 
 async def read(call) -> list[pb.RenderResponse]:
@@ -109,6 +60,12 @@ async def nothing_left(before: set[asyncio.Task], threads: set[threading.Thread]
             await asyncio.wait(left, timeout=0.05)
     composing = [t for t in set(threading.enumerate()) - threads if "compose" in t.name]
     assert composing == []
+
+
+@pytest.fixture
+def quick_retries(monkeypatch):
+    """A render is tried again at once."""
+    monkeypatch.setattr(states, "FIRST_BACKOFF", timedelta(milliseconds=10))
 
 
 async def test_the_result_describes_the_video_that_came():
@@ -172,7 +129,8 @@ async def test_scenes_run_side_by_side_within_both_bounds():
     async with stack(source, max_concurrent_scenes=3, scenes_ahead=4) as stub:
         call = stub.Render(request(12, 0.2))
         reading = asyncio.create_task(read(call))
-        await source.started[2].wait()
+        for index in (0, 1, 2):
+            await source.started[index].wait()
         assert source.running == {0, 1, 2}
         # Scene 0 is being composed: 1 to 4 may be made, 5 not.
         source.release(1, 2, 3, 4)
@@ -244,18 +202,21 @@ async def test_a_deadline_tells_which_service_was_waited_for():
     assert error.metadata["downstream"] == "frame_gen"
 
 
-async def test_one_render_too_many_is_told_when_to_come_back():
+async def test_a_render_waits_for_its_turn_and_one_too_many_is_told_when_to_come_back():
     source = FrameSource()
     source.hold(0)
-    async with stack(source, max_concurrent_renders=1) as stub:
+    async with stack(source, max_concurrent_renders=1, max_queued=1) as stub:
         first = stub.Render(request(1, 0.2))
         await source.started[0].wait()
+        second = aiter(stub.Render(request(1, 0.2)))
+        assert (await anext(second)).WhichOneof("event") == "accepted"
         error, _ = await failure(stub.Render(request(1, 0.2)))
+        assert source.asked[0] == 1
         source.release(0)
-        responses = await read(first)
+        renders = await asyncio.gather(read(first), read(second))
     assert error.reason is Reason.OVERLOADED
     assert error.retry_after == 5
-    assert responses[-1].result.num_scenes == 1
+    assert [r[-1].result.num_scenes for r in renders] == [1, 1]
 
 
 async def test_a_frame_that_cannot_be_is_not_the_clients_fault():
@@ -309,12 +270,12 @@ async def test_a_field_that_frame_generation_refuses_is_named_as_in_the_request(
     assert [v.field for v in error.violations] == ["scenes[1].prompt"]
 
 
-async def test_a_frame_generation_server_that_dies_in_a_frame():
+async def test_a_frame_generation_server_that_dies_in_each_frame(quick_retries):
     videos = CompositorSettings(listen=LOOPBACK)
     async with (
         server_process("tests.support.dying_frame_gen") as (process, frame_gen),
         RunningServer(build_compositor(videos), videos) as compositor,
-        gateway(frame_gen, compositor.address) as stub,
+        gateway(frame_gen, compositor.address, scene_attempts=1) as stub,
     ):
         before, threads = other_tasks(), set(threading.enumerate())
         error, _ = await failure(stub.Render(request(2, 0.5)))
@@ -324,7 +285,7 @@ async def test_a_frame_generation_server_that_dies_in_a_frame():
     assert error.metadata["downstream"] == "frame_gen"
 
 
-async def test_a_compositor_that_dies_in_a_video():
+async def test_a_compositor_that_dies_in_a_video(quick_retries):
     source = FrameSource()
     source.hold(1)
     frames = CompositorSettings(listen=LOOPBACK)

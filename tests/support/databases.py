@@ -50,6 +50,12 @@ class PostgresServer:
         # No test cuts the power; what happens at kill -9 does not depend on it.
         self.sql("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
+    @property
+    def user(self) -> str | None:
+        """Whose processes the server's are, if not this one's."""
+        user: str | None = self._server.system_user
+        return user
+
     def url(self, database: str = "postgres") -> str:
         """Where a database is."""
         return str(self._server.get_uri(database))

@@ -36,6 +36,8 @@ class FrameSource(stubs.FrameGenServiceServicer):
     """Answers with a plain frame once the scene's gate is open; gates are open unless closed."""
 
     def __init__(self) -> None:
+        self.shareable = True
+        self.pictures: dict[int, asyncio.Queue[bytes]] = defaultdict(asyncio.Queue)
         self.closed: dict[int, asyncio.Event] = {}
         self.errors: dict[int, list[GatorError]] = defaultdict(list)
         self.asked: Counter[int] = Counter()
@@ -54,6 +56,25 @@ class FrameSource(stubs.FrameGenServiceServicer):
         for index in indexes:
             self.closed[index].set()
 
+    def show(self, index: int, jpeg: bytes) -> None:
+        """Sends a preview of a scene whose gate is closed."""
+        self.pictures[index].put_nowait(jpeg)
+
+    async def _previews(self, index: int):
+        """The previews of a scene until its gate opens."""
+        opened = asyncio.create_task(self.closed[index].wait())
+        try:
+            while True:
+                shown = asyncio.create_task(self.pictures[index].get())
+                await asyncio.wait({opened, shown}, return_when=asyncio.FIRST_COMPLETED)
+                if not shown.done():
+                    shown.cancel()
+                    return
+                preview = pb.GenerationPreview(jpeg=shown.result(), step=1)
+                yield pb.GenerateFrameResponse(preview=preview)
+        finally:
+            opened.cancel()
+
     async def GenerateFrame(self, request, context):
         index = request.scene_index
         self.asked[index] += 1
@@ -64,7 +85,8 @@ class FrameSource(stubs.FrameGenServiceServicer):
             yield pb.GenerateFrameResponse(queued=pb.GenerationQueued(position=0))
             yield pb.GenerateFrameResponse(progress=pb.GenerationProgress(step=1, steps=2))
             if index in self.closed:
-                await self.closed[index].wait()
+                async for preview in self._previews(index):
+                    yield preview
             frame = plain_frame(index)
             yield pb.GenerateFrameResponse(header=header(frame))
             if self.errors[index]:
@@ -81,6 +103,16 @@ class FrameSource(stubs.FrameGenServiceServicer):
         finally:
             self.running.discard(index)
             self.ended[index].set()
+
+    async def PlanFrame(self, request, context):
+        return pb.PlanFrameResponse(
+            backend=frame_pb2.BACKEND_DIFFUSERS,
+            model="plain",
+            generation_version="1",
+            width=320,
+            height=180,
+            shareable=self.shareable,
+        )
 
     async def GetCapabilities(self, request, context):
         backend = capability_pb2.BackendCapability(

@@ -99,6 +99,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
                 "-metricsPort=0",
             ],
             cwd=folder,
+            env={**os.environ, "TMPDIR": str(folder)},  # for its logs
             stdout=log,
             stderr=subprocess.STDOUT,
         )
@@ -110,6 +111,9 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         process.kill()
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+        # Sockets that it makes there wherever its files are.
+        for name in ("master", "volume", "filer", "s3"):
+            Path(f"/tmp/seaweedfs-{name}-grpc-{port[f'{name}.grpc']}.sock").unlink(missing_ok=True)
 
 
 def _until_it_answers(server: S3Server, log: Path) -> None:

@@ -12,7 +12,7 @@ from rpckit.errors import GatorError, Reason
 
 T = TypeVar("T")
 
-_wait = tenacity.wait_exponential_jitter(initial=0.1, max=2.0, jitter=0.1)
+_wait = tenacity.wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1)
 
 
 async def persistently(write: Callable[[], Awaitable[T]], patience: float | None = None) -> T:
@@ -27,7 +27,11 @@ async def persistently(write: Callable[[], Awaitable[T]], patience: float | None
         wait=_wait,
         reraise=True,
     )
-    written: T = await retrying(write)
+
+    async def attempt() -> T:  # tenacity awaits only what is declared so
+        return await write()
+
+    written: T = await retrying(attempt)
     return written
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gateway import metrics
 from gateway.convert.stored import provenance_of, warnings_of
-from gateway.events import FrameEvent
+from gateway.events import FrameDone, FrameEvent
 from gateway.jobs.failpoints import Point, passing
 from gateway.jobs.frames import FramePlan, FrameStore, frame_key, own_folder, shared_folder
 from gateway.jobs.journal import Journal
@@ -18,6 +18,7 @@ from gateway.jobs.persistence import persistently
 from gateway.jobs.records import Lease, SceneRecord
 from gateway.pipeline import MadeScene
 from gateway.request import Render, RenderWarning
+from rpckit.errors import GatorError
 from rpckit.provenance import Provenance
 
 PATIENCE = 30.0
@@ -103,7 +104,24 @@ class Scenes:
             async for event in events:
                 if isinstance(event, bytes):
                     passing(Point.MID_SCENE)
+                if isinstance(event, FrameDone):
+                    await self._plan_again(render, index, event.provenance)
                 yield event
+
+    async def _plan_again(self, render: Render, index: int, made: Provenance) -> None:
+        """Looks for the place of a frame that was made in another way than planned.
+
+        Before a model is loaded, what would be used is told from files: the first
+        frame shows it may be another model, or another revision of it.
+        """
+        before = self._origins[index].plan
+        if before is None or not before.shareable or before.made(made):
+            return
+        with suppress(GatorError):  # then it serves this render alone
+            plan = await self._maker.plan(render, index)
+            if plan is not None and plan.shareable and plan.made(made):
+                folder = shared_folder(frame_key(self._owner, plan, render.scenes[index]))
+                self._origins[index] = _Origin(plan, folder)
 
     async def keep(self, index: int, made: MadeScene) -> None:
         """Stores a frame that was made, and tells the render's row where it is."""

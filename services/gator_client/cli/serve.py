@@ -63,7 +63,7 @@ async def _serve(listen: str) -> None:
     configure_logging()
     try:
         with metrics_endpoint():
-            async with Standalone(listen=listen) as stack:
+            async with Standalone(listen=listen, durable=True) as stack:
                 typer.echo(f"Gator Video listens on {stack.address}. Ctrl-C ends it. Try:\n")
                 typer.echo(f'  gator render "a quiet harbour at dawn" --server {stack.address}')
                 typer.echo(f"  gator capabilities --server {stack.address}\n")

@@ -18,9 +18,8 @@ FULL_RETRY_AFTER = 30.0
 _METADATA = {"storage": "database"}
 
 # https://sqlite.org/rescode.html
+_SQLITE_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _SQLITE_AWAY = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,
@@ -32,9 +31,11 @@ _SQLITE_AWAY = {
 _PG_DISK_FULL = "53100"
 _PG_RETRY = {"40001", "40P01"}
 """Serialization failure, deadlock: the transaction was undone and may simply be run again."""
-_PG_AWAY_CLASSES = {"08", "53", "57", "58"}
-"""Connection, resources (such as too many connections), operator intervention (such as a
-shutdown, or a statement that took too long), system error."""
+_PG_PASSING = {"08", "53", "57", "58"}
+"""Classes: connection, resources (such as too many connections), operator intervention (such
+as a shutdown, or a statement that took too long), system error."""
+_PG_REFUSED = {"28", "3D"}
+"""Classes: wrong password, no such database."""
 _PG_AWAY = _PG_RETRY | {"25006", "55P03"}
 """A standby, which can only be read; a lock that another holds for too long."""
 _AWAY = (
@@ -50,14 +51,14 @@ _AWAY = (
 
 def translated(error: Exception) -> GatorError | None:
     """The error that a caller is told; None for what is a bug."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(cause, sqlite3.Error):
-        return _sqlite(cause)
+    said = _said(error)
+    if isinstance(said, sqlite3.Error):
+        return _sqlite(said)
     sqlstate = _sqlstate(error)
     if sqlstate == _PG_DISK_FULL:
         return _full()
     if sqlstate is not None:
-        away = sqlstate[:2] in _PG_AWAY_CLASSES or sqlstate in _PG_AWAY
+        away = sqlstate[:2] in _PG_PASSING | _PG_REFUSED or sqlstate in _PG_AWAY
     else:
         away = isinstance(error, _AWAY) or (
             isinstance(error, DBAPIError) and error.connection_invalidated
@@ -65,22 +66,47 @@ def translated(error: Exception) -> GatorError | None:
     return _away("cannot be reached") if away else None
 
 
+def cause(error: Exception) -> str:
+    """What the driver said, without the statement and what went into it."""
+    said = _said(error)
+    return f"{type(said).__name__}: {said}"
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether a database that cannot be used may soon be, with nobody doing anything."""
+    said = _said(error)
+    if isinstance(said, sqlite3.Error):
+        return _sqlite_code(said) in _SQLITE_LOCKED
+    sqlstate = _sqlstate(error)
+    return isinstance(error, _AWAY) if sqlstate is None else sqlstate[:2] in _PG_PASSING
+
+
 def is_undone(error: BaseException) -> bool:
     """Whether PostgreSQL undid the transaction for others' sake, so that it may be run again."""
     return _sqlstate(error) in _PG_RETRY
 
 
+def _said(error: BaseException) -> BaseException:
+    """What the driver raised, within what SQLAlchemy made of it."""
+    return error.orig or error if isinstance(error, DBAPIError) else error
+
+
 def _sqlstate(error: BaseException) -> str | None:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    state = getattr(cause, "sqlstate", None)
+    said = _said(error)
+    state = getattr(said, "sqlstate", None)
     return state if isinstance(state, str) else None
 
 
+def _sqlite_code(error: sqlite3.Error) -> int:
+    """The primary code, without what extends it. Errors of the driver itself have none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
 def _sqlite(error: sqlite3.Error) -> GatorError | None:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = _sqlite_code(error)
     if code == sqlite3.SQLITE_FULL:
         return _full()
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if code in _SQLITE_LOCKED:
         return _away("is locked by another process")
     return _away(f"cannot be used ({error})") if code in _SQLITE_AWAY else None
 

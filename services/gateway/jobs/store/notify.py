@@ -57,9 +57,7 @@ class Notifier:
     async def _run(self) -> None:
         async for attempt in tenacity.AsyncRetrying(
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),
-            retry=tenacity.retry_if_exception_type(
-                (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
-            ),
+            before_sleep=_log,
         ):
             with attempt:
                 await self._serve()
@@ -105,3 +103,8 @@ class Notifier:
             log.warning("a notification that no gateway sends", channel=CHANNEL)
             hint = _ANY
         self._tell(hint)
+
+
+def _log(attempt: tenacity.RetryCallState) -> None:
+    error = None if attempt.outcome is None else attempt.outcome.exception()
+    log.debug("no notifications of the database", error=str(error))

@@ -8,11 +8,10 @@ import tenacity
 
 from gateway.jobs.store import schema
 from gateway.jobs.store.database import Database
-from gateway.jobs.store.failures import translated
+from gateway.jobs.store.failures import may_pass
 from gateway.jobs.store.hints import Hints
 from gateway.jobs.store.postgresql import PostgresqlDatabase
 from gateway.jobs.store.sqlite import SqliteDatabase
-from rpckit.errors import Reason
 
 START_TIMEOUT = 10.0
 """Seconds that a database may take to come up, or to be left alone by another process."""
@@ -37,7 +36,7 @@ async def prepare(database: Database, migrate: Literal["auto", "check"]) -> None
         SchemaError: the tables are not those of this version, and may not be changed.
     """
     async for attempt in tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception(_is_away),
+        retry=tenacity.retry_if_exception(may_pass),
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=1),
         stop=tenacity.stop_after_delay(START_TIMEOUT),
         reraise=True,
@@ -47,8 +46,3 @@ async def prepare(database: Database, migrate: Literal["auto", "check"]) -> None
                 await database.exclusively(schema.bring_up_to_date)
             else:
                 await database.read(lambda work: schema.check(work.connection))
-
-
-def _is_away(error: BaseException) -> bool:
-    told = translated(error) if isinstance(error, Exception) else None
-    return told is not None and told.reason is Reason.STORAGE_UNAVAILABLE

@@ -114,5 +114,6 @@ def _engine(creator: Callable[[], object], **pool: object) -> AsyncEngine:
         "postgresql+asyncpg://",
         async_creator=creator,
         isolation_level="READ COMMITTED",
+        hide_parameters=True,  # they are prompts
         **pool,
     )

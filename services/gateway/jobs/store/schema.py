@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
 import gateway.migrations
+from rpckit.telemetry import logger
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+log = logger(__name__)
+# It tells of every look at the tables.
+logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
 MIGRATE = "python -m gateway migrate"
 
@@ -28,8 +34,10 @@ def bring_up_to_date(connection: Connection) -> None:
     # Late: it takes its time, and a gateway whose tables are right never needs it.
     from alembic import command  # noqa: PLC0415
 
-    if _revision(connection) != _newest(connection):
+    revision, newest = _revision(connection), _newest(connection)
+    if revision != newest:
         command.upgrade(_config(connection), "head")
+        log.info("database tables", before=revision, now=newest)
 
 
 def check(connection: Connection) -> None:

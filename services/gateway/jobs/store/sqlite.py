@@ -165,6 +165,7 @@ def _engine(path: str, *, begin: str, pool_size: int) -> Engine:
         f"sqlite:///{path}",
         pool_size=pool_size,
         max_overflow=0,
+        hide_parameters=True,  # they are prompts
         connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
     )
 

@@ -47,7 +47,7 @@ from gateway.jobs.store import (
     stopping,
 )
 from gateway.jobs.store.database import Database
-from gateway.jobs.store.failures import translated
+from gateway.jobs.store.failures import cause, translated
 from gateway.jobs.store.hints import Hints
 from gateway.jobs.store.schema import SchemaError
 from gateway.jobs.store.stopping import ATTACHED_GRACE
@@ -137,7 +137,7 @@ class Store:
                 raise
             if told.reason is Reason.STORAGE_UNAVAILABLE:
                 self._away = time.monotonic()
-            log.warning("database", error=str(error))
+            log.warning("database", error=cause(error))
             raise told from error
 
     # --- owners: create, look, stop ------------------------------------------------------

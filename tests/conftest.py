@@ -1,0 +1,10 @@
+"""For all tests: nothing is kept where a user's programs keep theirs."""
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_state_of_the_users(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
