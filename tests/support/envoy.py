@@ -52,10 +52,26 @@ class Envoy:
         values = [stat["value"] for stat in answer["stats"] if stat.get("name") == name]
         return values[0] if values else 0
 
+    async def active(self, cluster: str, address: str) -> int:
+        """Calls that run on one replica."""
+        answer = json.loads(await self.admin("/clusters?format=json"))
+        for status in answer["cluster_statuses"]:
+            for host in status.get("host_statuses", ()) if status["name"] == cluster else ():
+                if _address(host["address"]) == address:
+                    values = {s["name"]: int(s.get("value", 0)) for s in host["stats"]}
+                    return values["rq_active"]
+        raise AssertionError(f"{cluster} has no {address}")
+
+    async def until_active(self, cluster: str, address: str) -> None:
+        """Waits until a call runs on a replica."""
+        async with asyncio.timeout(30):
+            while not await self.active(cluster, address):  # noqa: ASYNC110 - it tells no events
+                await asyncio.sleep(0.01)
+
     async def until_healthy(self, cluster: str, replicas: int) -> None:
         """Waits until so many replicas of a cluster may be called."""
         async with asyncio.timeout(30):
-            while await self.healthy(cluster) != replicas:
+            while await self.healthy(cluster) != replicas:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.05)
 
 
@@ -144,9 +160,7 @@ def moved(
 
 def _endpoint(address: str) -> dict[str, Any]:
     host, _, port = address.rpartition(":")
-    return {
-        "endpoint": {"address": {"socket_address": {"address": host, "port_value": int(port)}}}
-    }
+    return {"endpoint": {"address": {"socket_address": {"address": host, "port_value": int(port)}}}}
 
 
 def _address(local: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import http.client
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 T = TypeVar("T", bound="Message")
 
@@ -20,7 +20,7 @@ class Message(Protocol):
 
     def SerializeToString(self) -> bytes: ...
     @classmethod
-    def FromString(cls: type[T], data: bytes) -> T: ...
+    def FromString(cls, data: bytes) -> Self: ...
 
 
 @dataclass
