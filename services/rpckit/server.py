@@ -18,6 +18,7 @@ from rpckit.auth import door, warn_of_open_doors
 from rpckit.health import HealthServicer
 from rpckit.interceptors import CallInterceptor
 from rpckit.metrics import metrics_endpoint
+from rpckit.secrets import read_secrets
 from rpckit.settings import ServerSettings, SettingsError, load
 from rpckit.telemetry import configure_logging, logger
 from rpckit.tls import TlsFileError, server_credentials
@@ -206,7 +207,6 @@ def run(settings_class: type[S], build: Callable[[S], Service]) -> None:
 
     What keeps it from starting is one line on standard error, and exit status 1.
     """
-    configure_logging()
 
     async def main() -> None:
         settings = load(settings_class)
@@ -215,6 +215,8 @@ def run(settings_class: type[S], build: Callable[[S], Service]) -> None:
                 await until_terminated()
 
     try:
+        read_secrets()
+        configure_logging()
         asyncio.run(main())
     except (SettingsError, ServerStartError) as error:
         sys.exit(f"Error: {error}")
