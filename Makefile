@@ -21,14 +21,14 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@echo "==> installing the services and the tools into $(VENV), versions of requirements.lock"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
-	@$(INSTALL) --group dev --editable '.[standalone]'
+	@$(INSTALL) --group dev --editable '.[standalone,otel]'
 	@touch $@
 
 # torch by pip, which takes a CPU build where one lies on the machine.
 $(MODELS): $(INSTALLED)
 	@echo "==> installing what image models need: torch, diffusers, openai; the first time takes minutes"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock torch
-	@$(INSTALL) --editable '.[standalone,diffusers,openai]'
+	@$(INSTALL) --editable '.[standalone,otel,diffusers,openai]'
 	@touch $@
 
 demo: $(INSTALLED) ## Render out/demo.mp4 from prompts, with no server and no model.
