@@ -15,7 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from rpckit.auth import door, warn_of_open_doors
-from rpckit.health import HealthServicer
+from rpckit.health import LIVENESS, HealthServicer
 from rpckit.interceptors import CallInterceptor
 from rpckit.metrics import metrics_endpoint
 from rpckit.secrets import read_secrets
@@ -117,6 +117,7 @@ class RunningServer:
         if settings.reflection:
             names = (service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
+        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self._set_health(serving=False)
         try:
             await service.start()
