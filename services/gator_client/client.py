@@ -14,7 +14,7 @@ import grpc
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1 import render_service_pb2_grpc
 from gator_client.capabilities import Capabilities
-from gator_client.channel import Tls, full_target, open_channel
+from gator_client.channel import Tls, open_channel
 from gator_client.embedded import embedded
 from gator_client.integrity import VideoCheck, no_result
 from gator_client.output import OutputFile
@@ -23,6 +23,8 @@ from gator_client.response import to_capabilities, to_event
 from gator_client.result import RenderEvent, RenderResult, RenderWarning, VideoChunk
 from gator_client.scene import RenderOptions, Scenes
 from gator_client.status import to_error
+from gator_client.target import full_target
+from gator_client.token import Token, check_token
 
 if TYPE_CHECKING:
     from gator.gateway.v1.render_service_pb2_grpc import RenderServiceAsyncStub
@@ -45,14 +47,22 @@ class AsyncClient:
         target: str | None = None,
         *,
         tls: bool | Tls = False,
+        token: Token | None = None,
+        token_in_clear: bool = False,
         timeout: float | None = None,
     ) -> None:
         """`target` is "host:port" of a gateway; None runs the services in this process.
 
+        `token` is shown with each call; a Path names a file that holds it, read at each
+        call. Without TLS it is shown on this machine only, unless `token_in_clear`
+        says that something else keeps the connection private; else ValueError.
         `timeout` is for a whole call, in seconds; None waits as long as it takes.
         """
         self._target = full_target(target) if target is not None else None
         self._tls = tls
+        self._token = token
+        if token is not None and self._target is not None:
+            check_token(token, self._target, tls=bool(tls), in_clear=token_in_clear)
         self._timeout = timeout
         self._resources = AsyncExitStack()
         self._stub: RenderServiceAsyncStub | None = None
@@ -69,7 +79,7 @@ class AsyncClient:
                 stack = await resources.enter_async_context(embedded())
                 resources.callback(setattr, self, "_target", None)
                 self._target = stack.address
-            channel = open_channel(self._target, self._tls)
+            channel = open_channel(self._target, self._tls, self._token)
             await resources.enter_async_context(channel)
             self._resources = resources.pop_all()
         self._stub = render_service_pb2_grpc.RenderServiceStub(channel)

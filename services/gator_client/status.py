@@ -22,6 +22,8 @@ _ADVICE = {
     "DEADLINE_EXCEEDED": "Allow more time (timeout), or ask for fewer scenes or a lower quality.",
     "GENERATION_FAILED": "Try again, with fewer steps or a lower quality if it stays so, or allow "
     "placeholders.",
+    "UNAUTHENTICATED": "Show a token that the server knows and that has not expired (token).",
+    "PERMISSION_DENIED": "Ask who runs the server for a token that may do this.",
     "INTERNAL": "This is a fault of the server. Its log has the details.",
     "UNIMPLEMENTED": "Is this the address of a Gator gateway, and not older than this client?",
 }

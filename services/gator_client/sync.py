@@ -16,6 +16,7 @@ from gator_client.channel import Tls
 from gator_client.client import AsyncClient, OnEvent
 from gator_client.result import RenderEvent, RenderResult
 from gator_client.scene import RenderOptions, Scenes
+from gator_client.token import Token
 
 _T = TypeVar("_T")
 
@@ -34,10 +35,14 @@ class Client:
         target: str | None = None,
         *,
         tls: bool | Tls = False,
+        token: Token | None = None,
+        token_in_clear: bool = False,
         timeout: float | None = None,
     ) -> None:
         """As AsyncClient."""
-        self._client = AsyncClient(target, tls=tls, timeout=timeout)
+        self._client = AsyncClient(
+            target, tls=tls, token=token, token_in_clear=token_in_clear, timeout=timeout
+        )
         self._resources = ExitStack()
         self._portal: BlockingPortal | None = None
 

@@ -18,6 +18,7 @@ from gator_client.cli.connection import (
     Connection,
     KeyFile,
     Server,
+    ShownToken,
     Timeout,
     UseTls,
 )
@@ -38,6 +39,7 @@ def capabilities(
     ca_file: CaFile = None,
     cert_file: CertFile = None,
     key_file: KeyFile = None,
+    token: ShownToken = None,
     timeout: Timeout = None,
 ) -> None:
     """List presets, transitions, backends and limits.
@@ -47,7 +49,7 @@ def capabilities(
     gator capabilities --server host:50051 --json
     """
     with failing(as_json=as_json):
-        connection = Connection(server, tls, ca_file, cert_file, key_file, timeout)
+        connection = Connection(server, tls, ca_file, cert_file, key_file, timeout, token)
         found = run(_ask(connection))
         if as_json:
             typer.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=2))

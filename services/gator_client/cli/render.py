@@ -18,6 +18,7 @@ from gator_client.cli.connection import (
     Connection,
     KeyFile,
     Server,
+    ShownToken,
     Timeout,
     UseTls,
 )
@@ -81,6 +82,7 @@ def render(
     ca_file: CaFile = None,
     cert_file: CertFile = None,
     key_file: KeyFile = None,
+    token: ShownToken = None,
     timeout: Timeout = None,
 ) -> None:
     """Render a video from prompts, or from a storyboard file.
@@ -136,7 +138,7 @@ def render(
                 },
             ),
             path=output or default_path(scenes.stem if scenes else (prompts or [""])[0]),
-            connection=Connection(server, tls, ca_file, cert_file, key_file, timeout),
+            connection=Connection(server, tls, ca_file, cert_file, key_file, timeout, token),
             previews=previews,
             as_json=as_json,
             quiet=quiet,
