@@ -22,6 +22,7 @@ from rpckit.secrets import read_secrets
 from rpckit.settings import ServerSettings, SettingsError, load
 from rpckit.telemetry import configure_logging, logger
 from rpckit.tls import TlsFileError, server_credentials
+from rpckit.trace_export import exported_traces
 
 log = logger(__name__)
 
@@ -212,8 +213,10 @@ def run(settings_class: type[S], build: Callable[[S], Service]) -> None:
     async def main() -> None:
         settings = load(settings_class)
         with metrics_endpoint():
-            async with RunningServer(build(settings), settings):
-                await until_terminated()
+            service = build(settings)
+            with exported_traces(f"gator-{service.name.replace('_', '-')}"):
+                async with RunningServer(service, settings):
+                    await until_terminated()
 
     try:
         read_secrets()
