@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PROTOSET := deploy/envoy/gator.protoset
 MODELS := $(VENV)/.models-installed
+PEERS := build/peers/.installed
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --build-constraint requirements.lock
 # The branch that the API must stay compatible with.
 BREAKING_AGAINST ?= .git\#branch=$(shell git rev-parse --verify --quiet origin/main >/dev/null && echo origin/main || echo main)
@@ -59,9 +60,16 @@ lint: $(MODELS) ## Check style, types, layers, the API and the generated stubs.
 	@cmp --quiet build/gator.protoset $(PROTOSET) \
 	  || { echo "$(PROTOSET) is not what protos/ generates: run make protos"; exit 1; }
 
-bench: $(INSTALLED) ## Measure renders against ffmpeg and x264; print a table with ratios.
-	@echo "==> measuring; this takes some minutes"
-	@$(BIN)/python -m tests.benchmarks
+bench: $(INSTALLED) $(PEERS) ## Measure composing and renders against ffmpeg, moviepy and x264.
+	@echo "==> measuring; this takes about 15 minutes, and BENCH_ARGS=--help tells how to take less"
+	@$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+
+# What benchmarks compare with, apart from the services: moviepy needs an older Pillow.
+$(PEERS): tests/benchmarks/peers.lock | $(INSTALLED)
+	@echo "==> installing moviepy into build/peers"
+	@test -x build/peers/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python build/peers
+	@$(BIN)/uv pip install --quiet --python build/peers/bin/python --requirement tests/benchmarks/peers.lock \
+	  && touch $@ || { rm -rf build/peers; echo "    moviepy is left out"; }
 
 bench-gpu: $(MODELS) ## Measure image generation on this device against diffusers' stock pipeline.
 	@echo "==> measuring full-size models with random weights; on a CPU use BENCH_GPU_ARGS=--tiny"
@@ -77,6 +85,9 @@ lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows in requ
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --fork-strategy fewest \
 	  --python-version 3.11 --no-emit-index-url --no-header --no-annotate --quiet --upgrade \
 	  --output-file requirements.lock
+	@$(BIN)/uv pip compile --group bench --universal \
+	  --python-version 3.11 --no-emit-index-url --no-header --no-annotate --quiet --upgrade \
+	  --output-file tests/benchmarks/peers.lock
 
 clean: ## Remove .venv, caches and built files.
 	@rm -rf $(VENV) build out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from google.protobuf.duration_pb2 import Duration
 
+from compositor.engines import Choice
 from compositor.intake import Part, SceneFrame, Specification
-from compositor.service import Event, Plan, Progress, Summary
+from compositor.service import Event, Plan, Progress, Stored, Summary
 from compositor.timeline import SceneTiming, round_half_up
 from gator.compositor.v1 import compositor_service_pb2 as pb
 from gator.type.v1 import video_pb2
-from gator.type.v1.capability_pb2 import QualityPreset
+from gator.type.v1.capability_pb2 import CodecCapability, QualityPreset
 from rpckit.errors import FieldViolation, GatorError, Reason, invalid
 from rpckit.frame import checked_header
 from rpckit.version import VERSION
-from rpckit.video import PRESETS, Preset, Quality, Transition
+from rpckit.video import PRESETS, Codec, Preset, Quality, Transition, VideoForm
 
 MAX_SCENES = 500
 MAX_SCENE_SECONDS = 600
 MAX_TRANSITION_SECONDS = 10
 DEFAULT_TRANSITION = Fraction(1, 2)
 FORMAT = "MP4"
-CODECS = ("h264",)
 
 _NANOS = 1_000_000_000
 
@@ -59,6 +60,8 @@ def response(event: Event) -> pb.ComposeResponse:
             return pb.ComposeResponse(video=video_pb2.VideoChunk(data=event))
         case Progress(frames):
             return pb.ComposeResponse(progress=pb.ComposeProgress(frames_encoded=frames))
+        case Stored(data):
+            return pb.ComposeResponse(stored=video_pb2.VideoChunk(data=data))
         case Plan(preset, timeline):
             return pb.ComposeResponse(
                 plan=pb.ComposePlan(
@@ -75,30 +78,40 @@ def response(event: Event) -> pb.ComposeResponse:
                     ],
                 )
             )
-        case Summary(timeline, size, sha256, encoder):
-            return pb.ComposeResponse(
-                summary=pb.ComposeSummary(
-                    frame_count=timeline.frame_count,
-                    duration=_duration(timeline.duration),
-                    size_bytes=size,
-                    sha256=sha256,
-                    format=FORMAT,
-                    encoder=encoder,
-                )
+        case Summary(timeline, fragmented, stored, encoder):
+            summary = pb.ComposeSummary(
+                frame_count=timeline.frame_count,
+                duration=_duration(timeline.duration),
+                format=FORMAT,
+                encoder=encoder,
             )
+            if fragmented is not None:
+                summary.size_bytes, summary.sha256 = fragmented.size, fragmented.sha256
+            if stored is not None:
+                summary.stored_size_bytes = stored.size
+                summary.stored_sha256 = stored.sha256
+            return pb.ComposeResponse(summary=summary)
 
 
-def capabilities(encoder: str) -> pb.GetCapabilitiesResponse:
-    """What the service can do; `encoder` codes the pictures."""
+def capabilities(engines: Mapping[Codec, Choice]) -> pb.GetCapabilitiesResponse:
+    """What the service can do; `engines` make the videos."""
     return pb.GetCapabilitiesResponse(
         presets=[
             QualityPreset(quality=video_pb2.Quality.ValueType(q.value), preset=_preset(preset))
             for q, preset in PRESETS.items()
         ],
         transitions=[video_pb2.Transition.ValueType(t.value) for t in Transition],
-        codecs=CODECS,
-        encoder=encoder,
+        codecs=[codec.name.lower() for codec in engines],
+        encoder=engines[Codec.H264].engine.description,
         version=VERSION,
+        codec_capabilities=[
+            CodecCapability(
+                codec=video_pb2.Codec.ValueType(codec.value),
+                encoder=choice.engine.description,
+                hardware=choice.hardware,
+            )
+            for codec, choice in engines.items()
+        ],
     )
 
 
@@ -121,6 +134,8 @@ def _duration(seconds: Fraction) -> Duration:
 def _specification(message: pb.ComposeSpecification) -> Specification:
     reader = _Reader()
     quality = reader.quality(message.quality)
+    codec = reader.codec(message.codec)
+    forms = reader.forms(message.forms)
     if not 1 <= len(message.scenes) <= MAX_SCENES:
         reader.refuse("scenes", f"has {len(message.scenes)}; must have 1 to {MAX_SCENES}")
         raise invalid(*reader.violations)
@@ -128,7 +143,7 @@ def _specification(message: pb.ComposeSpecification) -> Specification:
     scenes = tuple(reader.scene(i, scene, fps) for i, scene in enumerate(message.scenes))
     if reader.violations:
         raise invalid(*reader.violations)
-    return Specification(quality, scenes)
+    return Specification(quality, scenes, codec, forms)
 
 
 class _Reader:
@@ -147,6 +162,25 @@ class _Reader:
             self.refuse("quality", f"is {number}; must be one of {_names(Quality)}")
             return Quality.HIGH
         return Quality(number)
+
+    def codec(self, number: int) -> Codec:
+        if number == video_pb2.CODEC_UNSPECIFIED:
+            return Codec.H264
+        if number not in {c.value for c in Codec}:
+            self.refuse("codec", f"is {number}; must be one of {_names(Codec)}")
+            return Codec.H264
+        return Codec(number)
+
+    def forms(self, numbers: Iterable[int]) -> frozenset[VideoForm]:
+        known: dict[int, VideoForm] = {form.value: form for form in VideoForm}
+        known[video_pb2.VIDEO_FORM_UNSPECIFIED] = VideoForm.FRAGMENTED
+        forms = set()
+        for index, number in enumerate(numbers):
+            if number in known:
+                forms.add(known[number])
+            else:
+                self.refuse(f"forms[{index}]", f"is {number}; must be one of {_names(VideoForm)}")
+        return frozenset(forms or {VideoForm.FRAGMENTED})
 
     def scene(self, index: int, message: pb.ComposeScene, fps: int) -> SceneTiming:
         field = f"scenes[{index}]"
@@ -193,5 +227,5 @@ class _Reader:
         return Fraction(seconds * _NANOS + nanos, _NANOS)
 
 
-def _names(kind: type[Quality | Transition]) -> str:
+def _names(kind: type[Quality | Transition | Codec | VideoForm]) -> str:
     return ", ".join(value.name for value in kind)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from compositor.planes import Planes
+from compositor.spool import Spool
 from compositor.timeline import Timeline
 from rpckit.video import Preset
 
@@ -60,10 +61,20 @@ class Engine(Protocol):
     def description(self) -> str:
         """What codes the pictures, such as "x264 veryfast crf 18"."""
 
-    def compose(self, preset: Preset, timeline: Timeline, stills: Stills, sink: Sink) -> None:
+    def compose(
+        self,
+        preset: Preset,
+        timeline: Timeline,
+        stills: Stills,
+        sink: Sink,
+        stored: Spool | None = None,
+    ) -> None:
         """Makes one video and returns when its last byte is written. Blocks.
 
+        `sink` gets it as a fragmented file while it is made, and `stored`, where
+        there is one, as a file with its index in front.
+
         Raises:
-            GatorError: ENCODING_FAILED.
+            GatorError: ENCODING_FAILED, STORAGE_FULL.
             Cancelled: the video is not wanted any more.
         """

@@ -63,8 +63,10 @@ class StillQueue:
 class Output:
     """The bytes and the progress of a video on their way to its reader; see `engine.Sink`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, wanted: bool = True) -> None:
+        """`wanted` is whether there is a reader of the bytes, or of the progress alone."""
         self._loop = loop
+        self._wanted = wanted
         self._changed = asyncio.Event()
         self._lock = threading.Condition()
         self._waiting = bytearray()
@@ -83,6 +85,9 @@ class Output:
 
     def write(self, data: bytes) -> int:
         """See `engine.Sink`. From the engine's thread."""
+        if not self._wanted:
+            self.check()
+            return len(data)
         with self._lock:
             while self._waiting and len(self._waiting) + len(data) > OUTPUT_BYTES:
                 self.check()

@@ -10,7 +10,7 @@ import numpy as np
 from compositor.timeline import SceneTiming
 from rpckit.errors import GatorError, Reason
 from rpckit.frame import Frame, FrameCheck, FrameHeader
-from rpckit.video import Quality
+from rpckit.video import Codec, Quality, VideoForm
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,9 @@ class Specification:
     quality: Quality
     scenes: tuple[SceneTiming, ...]
     """1 to 500 scenes in order."""
+    codec: Codec = Codec.H264
+    forms: frozenset[VideoForm] = frozenset({VideoForm.FRAGMENTED})
+    """Which forms of the video are sent, at least one."""
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from compositor.engine import Cancelled, Engine
-from compositor.handoff import PROGRESS_INTERVAL, Output, StillQueue
+from compositor.handoff import MAX_CHUNK, PROGRESS_INTERVAL, Output, StillQueue
 from compositor.intake import Intake, Part
 from compositor.planes import Planes, still
+from compositor.spool import Spool
 from compositor.timeline import Timeline, plan
-from rpckit.errors import GatorError, Reason
-from rpckit.video import PRESETS, Preset
+from rpckit.errors import FieldViolation, GatorError, Reason, invalid
+from rpckit.video import PRESETS, Codec, Preset, VideoForm
 
 
 @dataclass(frozen=True)
@@ -36,36 +39,63 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """The next bytes of the video with its index in front. After all of the fragmented form."""
+
+    data: bytes
+    """1 byte to 1 MiB."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A form of the video, as it was sent."""
+
+    size: int
+    """Bytes."""
+    sha256: bytes
+
+
+@dataclass(frozen=True)
 class Summary:
     """The video is complete. Always the last event."""
 
     timeline: Timeline
-    size: int
-    """Bytes of the video."""
-    sha256: bytes
-    """SHA-256 of the video's bytes."""
+    fragmented: Content | None
+    """None where it was not asked for."""
+    stored: Content | None
+    """None where it was not asked for."""
     encoder: str
     """What coded the pictures."""
 
 
-Event = Plan | Progress | bytes | Summary
-"""What a call answers; bytes are the next of the video, 1 byte to 1 MiB."""
+Event = Plan | Progress | bytes | Stored | Summary
+"""What a call answers; bytes are the next of the fragmented form, 1 byte to 1 MiB."""
 
 
 class Compositor:
     """Composes videos, at most `max_concurrent` at a time."""
 
-    def __init__(self, engine: Engine, *, max_concurrent: int, retry_after: float = 1.0) -> None:
-        """`retry_after` is what a caller is told to wait, in seconds, when there is no room."""
-        self._engine = engine
+    def __init__(
+        self,
+        engines: Mapping[Codec, Engine],
+        *,
+        max_concurrent: int,
+        retry_after: float = 1.0,
+        spool_dir: Path | None = None,
+    ) -> None:
+        """A compositor without a call.
+
+        Args:
+            engines: what makes the videos of each codec.
+            max_concurrent: videos that may be composed at the same time.
+            retry_after: what a caller is told to wait, in seconds, when there is no room.
+            spool_dir: see `Spool`.
+        """
+        self._engines = engines
+        self._spool_dir = spool_dir
         self._max_concurrent = max_concurrent
         self._retry_after = retry_after
         self._composing = 0
-
-    @property
-    def encoder(self) -> str:
-        """What codes the pictures, such as "x264 core 165 veryfast crf 18"."""
-        return self._engine.description
 
     async def compose(self, parts: AsyncIterator[Part]) -> AsyncGenerator[Event]:
         """Composes one video from the parts of a call's input.
@@ -74,24 +104,33 @@ class Compositor:
         engine's thread before it returns: within about the time of one picture.
 
         Raises:
-            GatorError: MESSAGE_OUT_OF_ORDER, FRAME_CORRUPT, OVERLOADED,
-                ENCODING_FAILED; INVALID_ARGUMENT from `parts`.
+            GatorError: MESSAGE_OUT_OF_ORDER, FRAME_CORRUPT, OVERLOADED, ENCODING_FAILED,
+                STORAGE_FULL; INVALID_ARGUMENT from `parts` and for a codec that is not there.
         """
         intake = Intake(parts)
         specification = await intake.specification()
+        engine = self._engine(specification.codec)
         preset = PRESETS[specification.quality]
         timeline = plan(specification.scenes, preset.fps)
         with self._admission():
             yield Plan(preset, timeline)
-            async with _Composition(self._engine, preset, timeline, intake) as composition:
+            async with _Composition(
+                engine, preset, timeline, intake, specification.forms, self._spool_dir
+            ) as composition:
                 async for event in composition.events():
                     yield event
-                yield Summary(
-                    timeline,
-                    composition.output.size,
-                    composition.output.sha256,
-                    self._engine.description,
-                )
+                async for stored in composition.stored():
+                    yield stored
+                yield composition.summary()
+
+    def _engine(self, codec: Codec) -> Engine:
+        engine = self._engines.get(codec)
+        if engine is None:
+            names = ", ".join(known.name for known in self._engines)
+            raise invalid(
+                FieldViolation("specification.codec", f"is {codec.name}; here is only {names}")
+            )
+        return engine
 
     @contextmanager
     def _admission(self) -> Iterator[None]:
@@ -112,13 +151,24 @@ class Compositor:
 class _Composition:
     """One video in the making: a task that reads frames and a thread that runs the engine."""
 
-    def __init__(self, engine: Engine, preset: Preset, timeline: Timeline, intake: Intake) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        preset: Preset,
+        timeline: Timeline,
+        intake: Intake,
+        forms: frozenset[VideoForm],
+        spool_dir: Path | None,
+    ) -> None:
         self._engine = engine
         self._preset = preset
         self._timeline = timeline
         self._intake = intake
+        self._forms = forms
         loop = asyncio.get_running_loop()
-        self.output = Output(loop)
+        self._output = Output(loop, wanted=VideoForm.FRAGMENTED in forms)
+        self._spool = Spool(spool_dir) if VideoForm.FASTSTART in forms else None
+        self._spool_hash = hashlib.sha256()
         self._stills = StillQueue(loop)
         # One thread for the engine, one for the conversion of the next frame.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="compose")
@@ -132,11 +182,12 @@ class _Composition:
             self._preset,
             self._timeline,
             self._stills,
-            self.output,
+            self._output,
+            self._spool,
         )
         self._reading = asyncio.create_task(self._read_frames(), name="compose frames")
         for future in (self._composing, self._reading):
-            future.add_done_callback(lambda _: self.output.wake())
+            future.add_done_callback(lambda _: self._output.wake())
         return self
 
     async def __aexit__(
@@ -145,7 +196,7 @@ class _Composition:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.output.cancel()
+        self._output.cancel()
         self._stills.cancel()
         self._reading.cancel()
         try:
@@ -156,13 +207,15 @@ class _Composition:
             self._threads.shutdown()
         finally:
             self._threads.shutdown(wait=False)
+            if self._spool is not None:
+                self._spool.close()
             for future in (self._composing, self._reading):
                 if future.done() and not future.cancelled():
                     future.exception()  # seen: events() has raised what matters
 
     async def events(self) -> AsyncIterator[Progress | bytes]:
         """The video's bytes, and its progress a few times a second, until it is complete."""
-        output = self.output
+        output = self._output
         loop = asyncio.get_running_loop()
         told, told_at = 0, loop.time() - PROGRESS_INTERVAL
         complete = False
@@ -179,6 +232,30 @@ class _Composition:
             if output.frames > told and (complete or now - told_at >= PROGRESS_INTERVAL):
                 told, told_at = output.frames, now
                 yield Progress(told)
+
+    async def stored(self) -> AsyncIterator[Stored]:
+        """The bytes of the complete video in its stored form, if that is wanted."""
+        if self._spool is None:
+            return
+        loop = asyncio.get_running_loop()
+        at = 0
+        while data := await loop.run_in_executor(self._threads, self._read, self._spool, at):
+            at += len(data)
+            yield Stored(data)
+
+    def _read(self, spool: Spool, at: int) -> bytes:
+        data = spool.read(at, MAX_CHUNK)
+        self._spool_hash.update(data)
+        return data
+
+    def summary(self) -> Summary:
+        """What was sent, once all of it was."""
+        fragmented, stored = None, None
+        if VideoForm.FRAGMENTED in self._forms:
+            fragmented = Content(self._output.size, self._output.sha256)
+        if self._spool is not None:
+            stored = Content(self._spool.size, self._spool_hash.digest())
+        return Summary(self._timeline, fragmented, stored, self._engine.description)
 
     async def _read_frames(self) -> None:
         count = len(self._timeline.slots)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
 import grpc
 
 from compositor import convert
-from compositor.encoder import Coding
+from compositor.engines import Choice, choose
 from compositor.intake import Part
-from compositor.reference import ReferenceEngine
 from compositor.service import Compositor
 from compositor.settings import Settings
 from gator.compositor.v1 import compositor_service_pb2 as pb
 from gator.compositor.v1 import compositor_service_pb2_grpc as pb_grpc
 from rpckit.server import Service
+from rpckit.video import Codec
 
 FULL_NAME = pb.DESCRIPTOR.services_by_name["CompositorService"].full_name
 
@@ -24,8 +24,9 @@ FULL_NAME = pb.DESCRIPTOR.services_by_name["CompositorService"].full_name
 class CompositorServicer(pb_grpc.CompositorServiceServicer):
     """Turns messages into values and back."""
 
-    def __init__(self, compositor: Compositor) -> None:
+    def __init__(self, compositor: Compositor, engines: Mapping[Codec, Choice]) -> None:
         self._compositor = compositor
+        self._engines = engines
 
     async def Compose(
         self,
@@ -46,7 +47,7 @@ class CompositorServicer(pb_grpc.CompositorServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> pb.GetCapabilitiesResponse:
         """See compositor_service.proto."""
-        return convert.capabilities(self._compositor.encoder)
+        return convert.capabilities(self._engines)
 
 
 async def _parts(messages: AsyncIterator[pb.ComposeRequest]) -> AsyncGenerator[Part]:
@@ -55,21 +56,17 @@ async def _parts(messages: AsyncIterator[pb.ComposeRequest]) -> AsyncGenerator[P
 
 
 def build(settings: Settings) -> Service:
-    """The compositor as a service. ENCODING_FAILED if there is no working x264."""
-    coding = Coding(
-        x264_preset=settings.x264_preset,
-        crf=settings.crf,
-        gop_seconds=settings.gop_seconds,
-        threads=settings.threads,
-    )
+    """The compositor as a service. ENCODING_FAILED if it cannot code H.264 as it is told to."""
+    engines = choose(settings)
     compositor = Compositor(
-        ReferenceEngine(coding, settings.flush_after),
+        {codec: choice.engine for codec, choice in engines.items()},
         max_concurrent=settings.max_concurrent,
         retry_after=settings.retry_after,
+        spool_dir=settings.spool_dir,
     )
-    servicer = CompositorServicer(compositor)
+    servicer = CompositorServicer(compositor, engines)
     # Codes a picture: a service that cannot is better told of at its start.
-    described = compositor.encoder
+    described = engines[Codec.H264].engine.description
 
     def register(server: grpc.aio.Server) -> None:
         pb_grpc.add_CompositorServiceServicer_to_server(servicer, server)

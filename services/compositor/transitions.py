@@ -58,9 +58,28 @@ def crossfade(a: Planes, b: Planes, p: Fraction, out: Planes) -> None:
     cv2.addWeighted(a.i420, float(1 - p), b.i420, float(p), 0, dst=out.i420)
 
 
+def wipe_column(p: Fraction, width: int) -> int:
+    """Column c = 8 * round(p * W / 8), the column at which a wipe changes from B to A."""
+    return CELL * round_half_up(p * width / CELL)
+
+
+def slide_shift(p: Fraction, width: int) -> int:
+    """Shift s = 2 * round(p * W / 2), by which A has moved; in steps of 8 above 2,048 wide."""
+    step = CELL if width > WIDE else 2
+    return step * round_half_up(p * width / step)
+
+
+def dissolve_cells(p: Fraction, index: int, width: int, height: int) -> NDArray[np.bool_]:
+    """Which cells of 8x8 luma pixels a dissolve shows from B: (rows, columns), rounded up."""
+    cells = noise(index, ceil(height / CELL), ceil(width / CELL))
+    # r / 2^32 < p is r < ceil(p * 2^32): no rounding on the way.
+    shown: NDArray[np.bool_] = cells < ceil(p * (1 << _NOISE_BITS))
+    return shown
+
+
 def wipe(a: Planes, b: Planes, p: Fraction, out: Planes) -> None:
     """B left of column c = 8 * round(p * W / 8), A from there on."""
-    column = CELL * round_half_up(p * a.width / CELL)
+    column = wipe_column(p, a.width)
     for pa, pb, into, scale in _planes(a, b, out):
         c = column // scale
         into[:, :c] = pb[:, :c]
@@ -77,8 +96,7 @@ def slide(a: Planes, b: Planes, p: Fraction, out: Planes) -> None:
     the last coded column, which a decoder repeats, is A's last one as well.
     """
     width = a.width
-    step = CELL if width > WIDE else 2
-    shift = step * round_half_up(p * width / step)
+    shift = slide_shift(p, width)
     edge = width - shift
     seam = min(ceil(edge / CELL) * CELL, width)
     for pa, pb, into, scale in _planes(a, b, out):
@@ -120,9 +138,8 @@ def dissolve(a: Planes, b: Planes, p: Fraction, index: int, out: Planes) -> None
 
     Chroma cells are 4x4. `index` fixes the noise, see `noise`.
     """
-    rows, columns = ceil(a.height / CELL), ceil(a.width / CELL)
-    # r / 2^32 < p is r < ceil(p * 2^32): no rounding on the way.
-    shown = noise(index, rows, columns) < ceil(p * (1 << _NOISE_BITS))
+    shown = dissolve_cells(p, index, a.width, a.height)
+    rows, columns = shown.shape
     cells = shown.astype(np.uint8)
     np.copyto(out.i420, a.i420)
     for _, pb, into, scale in _planes(a, b, out):

@@ -76,19 +76,34 @@ class ComposeProgress:
 
 
 @dataclass(frozen=True)
+class StoredBytes:
+    """From the compositor: the next bytes of the stored form, after all of the streamed one."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Content:
+    """A form of a video, as the compositor sent it."""
+
+    size: int
+    """Bytes."""
+    sha256: bytes
+
+
+@dataclass(frozen=True)
 class ComposeSummary:
     """From the compositor: the finished video."""
 
     frame_count: int
-    size: int
-    """Bytes."""
-    sha256: bytes
+    fragmented: Content
+    stored: Content
     format: str
     encoder: str
 
 
-ComposeEvent = ComposePlan | ComposeProgress | bytes | ComposeSummary
-"""The plan comes first, the summary last."""
+ComposeEvent = ComposePlan | ComposeProgress | bytes | StoredBytes | ComposeSummary
+"""The plan comes first, the summary last; bytes are the next of the streamed form."""
 
 
 class SceneState(Enum):
@@ -198,7 +213,7 @@ class Result:
 PassingEvent = RenderProgress | SceneProgress | ScenePreview
 """How far a render is; a newer one of the same kind and scene overtakes an older one."""
 
-PipelineEvent = Accepted | PassingEvent | Video | Result
+PipelineEvent = Accepted | PassingEvent | Video | StoredBytes | Result
 """`Accepted` comes first, `Result` last."""
 
 RenderEvent = Accepted | PassingEvent | VideoHeader | Video | Finished

@@ -39,6 +39,7 @@ from gateway.events import (
     ScenePreview,
     SceneProgress,
     SceneState,
+    StoredBytes,
     Video,
 )
 from gateway.groups import first_error
@@ -273,6 +274,8 @@ class Pipeline:
             async for event in events:
                 if isinstance(event, bytes):
                     await self._outbox.put(Video(event))
+                elif isinstance(event, StoredBytes):
+                    await self._outbox.put(event)
                 elif isinstance(event, ComposePlan):
                     plan = event
                     self._meter.frame_count = plan.frame_count

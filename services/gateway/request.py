@@ -9,7 +9,7 @@ from enum import Enum
 from fractions import Fraction
 
 from gator.type.v1 import frame_pb2
-from rpckit.video import PRESETS, Preset, Quality, Transition
+from rpckit.video import PRESETS, Codec, Preset, Quality, Transition
 
 
 class FallbackPolicy(Enum):
@@ -64,6 +64,7 @@ class RenderAsked:
     negative_prompt: str = ""
     fallback_policy: int = 0
     strict: bool = False
+    codec: int = 0
     request_id: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     priority: int = 0
@@ -109,6 +110,7 @@ class Render:
     negative_prompt: str = ""
     """That of the scenes that were given none."""
     warnings: tuple[RenderWarning, ...] = field(default=())
+    codec: Codec = Codec.H264
 
     @property
     def frame_count(self) -> int:

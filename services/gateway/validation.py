@@ -19,7 +19,7 @@ from gateway.rules import Rules
 from gateway.seeds import derived_seeds
 from rpckit.errors import invalid
 from rpckit.times import NANOS
-from rpckit.video import PRESETS, Preset, Quality, Transition
+from rpckit.video import PRESETS, Codec, Preset, Quality, Transition
 
 DEFAULT_DURATION = Fraction(3)
 """Seconds."""
@@ -50,6 +50,7 @@ def _effective(rules: Rules, asked: RenderAsked, limits: Limits) -> Render:
     preset = PRESETS[quality]
     judge = _SceneJudge(rules, limits, preset)
     wide = judge.render_wide(asked)
+    codec = rules.enum("codec", asked.codec, Codec, Codec.H264)
     policy = rules.enum(
         "fallback_policy", asked.fallback_policy, FallbackPolicy, FallbackPolicy.PLACEHOLDER
     )
@@ -71,6 +72,7 @@ def _effective(rules: Rules, asked: RenderAsked, limits: Limits) -> Render:
         fallback_policy=policy,
         negative_prompt=wide.negative_prompt,
         warnings=tuple(rules.warnings),
+        codec=codec,
     )
 
 

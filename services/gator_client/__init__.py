@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gator_client.ai_models import AIModelManager
-    from gator_client.capabilities import BackendCapability, Capabilities, Device, Limits
+    from gator_client.capabilities import (
+        BackendCapability,
+        Capabilities,
+        CodecCapability,
+        Device,
+        Limits,
+    )
     from gator_client.channel import Tls
     from gator_client.client import AsyncClient
     from gator_client.errors import (
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from gator_client.sync import Client
     from gator_client.video import (
         Backend,
+        Codec,
         FallbackPolicy,
         Preset,
         Quality,
@@ -57,7 +64,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "ai_models": ["AIModelManager"],
-    "capabilities": ["BackendCapability", "Capabilities", "Device", "Limits"],
+    "capabilities": ["BackendCapability", "Capabilities", "CodecCapability", "Device", "Limits"],
     "channel": ["Tls"],
     "client": ["AsyncClient"],
     "errors": ["FieldViolation", "InvalidRequestError", "RenderError", "StoryboardError"],
@@ -78,7 +85,15 @@ _MODULES = {
     "scene": ["RenderOptions", "Scene"],
     "storyboard": ["Storyboard", "load_storyboard"],
     "sync": ["Client"],
-    "video": ["Backend", "FallbackPolicy", "Preset", "Quality", "SceneState", "Transition"],
+    "video": [
+        "Backend",
+        "Codec",
+        "FallbackPolicy",
+        "Preset",
+        "Quality",
+        "SceneState",
+        "Transition",
+    ],
     "video_processing": ["TransitionType", "VideoProcessingService", "VideoQuality"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -91,6 +106,8 @@ __all__ = [
     "BackendCapability",
     "Capabilities",
     "Client",
+    "Codec",
+    "CodecCapability",
     "Device",
     "FallbackPolicy",
     "FieldViolation",

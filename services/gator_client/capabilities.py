@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gator_client.video import Backend, Preset, Quality, Transition
+from gator_client.video import Backend, Codec, Preset, Quality, Transition
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,17 @@ class BackendCapability:
     """Names of its models, the one in use first."""
     message: str
     """Where it is not available: why, and what to do."""
+
+
+@dataclass(frozen=True)
+class CodecCapability:
+    """A codec and what codes it."""
+
+    codec: Codec
+    encoder: str
+    """What codes the pictures, such as "x264 veryfast crf 18"."""
+    hardware: bool
+    """Whether a device made for it does."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,8 @@ class Capabilities:
     device: Device
     limits: Limits
     encoder: str
-    """What codes the pictures, such as "x264 veryfast crf 18"."""
+    """What codes the pictures of H.264 videos, such as "x264 veryfast crf 18"."""
     version: str
     """Version of the server."""
+    codecs: tuple[CodecCapability, ...] = ()
+    """Codecs there are; none where the server is too old to tell."""

@@ -23,7 +23,7 @@ from gator_client.errors import FieldViolation, InvalidRequestError
 from gator_client.result import RenderWarning
 from gator_client.scene import RenderOptions, Scene, Scenes
 from gator_client.suggestion import suggestion
-from gator_client.video import FallbackPolicy, Quality, Transition
+from gator_client.video import Codec, FallbackPolicy, Quality, Transition
 
 _NANOS = 10**9
 _MAX_DURATION = 315_576_000_000 * _NANOS  # what a Duration may hold, by its definition
@@ -57,6 +57,7 @@ def to_request(
         guidance_scale=fields.number("guidance_scale", options.get("guidance_scale")),
         negative_prompt=fields.text("negative_prompt", options.get("negative_prompt")) or "",
         fallback_policy=fields.fallback_policy("fallback_policy", options.get("fallback_policy")),
+        codec=fields.codec("codec", options.get("codec")),
         strict=fields.strict,
         scenes=fields.scenes(scenes),
     )
@@ -164,6 +165,9 @@ class _Fields:
     def transition(self, field: str, value: object) -> video_pb2.Transition.ValueType:
         name = self._choice(field, value, Transition)
         return video_pb2.Transition.Value(f"TRANSITION_{name}")
+
+    def codec(self, field: str, value: object) -> video_pb2.Codec.ValueType:
+        return video_pb2.Codec.Value(f"CODEC_{self._choice(field, value, Codec)}")
 
     def fallback_policy(self, field: str, value: object) -> frame_pb2.FallbackPolicy.ValueType:
         name = self._choice(field, value, FallbackPolicy)

@@ -11,7 +11,13 @@ from google.protobuf.duration_pb2 import Duration
 
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.type.v1 import capability_pb2, frame_pb2, video_pb2, warning_pb2
-from gator_client.capabilities import BackendCapability, Capabilities, Device, Limits
+from gator_client.capabilities import (
+    BackendCapability,
+    Capabilities,
+    CodecCapability,
+    Device,
+    Limits,
+)
 from gator_client.result import (
     PassedOver,
     Provenance,
@@ -25,7 +31,7 @@ from gator_client.result import (
     SceneResult,
     VideoChunk,
 )
-from gator_client.video import Backend, Preset, Quality, SceneState, Transition
+from gator_client.video import Backend, Codec, Preset, Quality, SceneState, Transition
 
 _E = TypeVar("_E", bound=StrEnum)
 
@@ -58,7 +64,7 @@ def _passing(message: pb.RenderResponse, kind: str | None) -> RenderEvent | None
 
 
 def to_capabilities(message: pb.GetCapabilitiesResponse) -> Capabilities:
-    """What a server can do; qualities and transitions that are not known here are left out."""
+    """What a server can do; qualities, transitions and codecs not known here are left out."""
     presets = {
         quality: to_preset(item.preset)
         for item in message.presets
@@ -77,6 +83,11 @@ def to_capabilities(message: pb.GetCapabilitiesResponse) -> Capabilities:
         limits=_limits(message.limits),
         encoder=message.encoder,
         version=message.version,
+        codecs=tuple(
+            CodecCapability(codec, item.encoder, item.hardware)
+            for item in message.codecs
+            if (codec := _member(Codec, video_pb2.Codec.DESCRIPTOR, item.codec)) is not None
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TypedDict
 
-from gator_client.video import FallbackPolicy, Quality, Transition
+from gator_client.video import Codec, FallbackPolicy, Quality, Transition
 
 Seconds = int | float | Decimal | Fraction | timedelta
 """A time: a number of seconds, or a timedelta. Sent exactly, to the nearest nanosecond."""
@@ -62,5 +62,7 @@ class RenderOptions(TypedDict, total=False):
     """What no frame may show."""
     fallback_policy: FallbackPolicy | str | None
     """What becomes of a scene that no model could make. Default: a placeholder."""
+    codec: Codec | str | None
+    """How the pictures are coded. Default: H.264."""
     strict: bool
     """Refuse values that would otherwise be replaced with a warning. Default: False."""

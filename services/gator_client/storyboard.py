@@ -28,7 +28,7 @@ import yaml
 from gator_client.errors import Problem, StoryboardError
 from gator_client.scene import RenderOptions, Scene
 from gator_client.suggestion import suggestion
-from gator_client.video import FallbackPolicy, Quality, Transition
+from gator_client.video import Codec, FallbackPolicy, Quality, Transition
 
 MAX_FILE_SIZE = 16 << 20
 """Bytes of the largest file that is read: 500 scenes of 4,000 characters need less."""
@@ -172,6 +172,7 @@ _KINDS: dict[str, Callable[[object], str | None]] = {
     "transition": _one_of(list(Transition)),
     "transition_duration": _seconds,
     "quality": _one_of(list(Quality)),
+    "codec": _one_of(list(Codec)),
     "fallback_policy": _one_of(list(FallbackPolicy)),
     "use_ai_generation": _flag,
     "strict": _flag,

@@ -36,6 +36,17 @@ class Transition(StrEnum):
     """The next scene appears cell by cell."""
 
 
+class Codec(StrEnum):
+    """How the pictures of a video are coded."""
+
+    H264 = "h264"
+    """Plays everywhere. The default."""
+    HEVC = "hevc"
+    """H.265: smaller files, for players that have it; takes longer to code."""
+    AV1 = "av1"
+    """The smallest files, for new players; takes longer to code."""
+
+
 class FallbackPolicy(StrEnum):
     """What becomes of a scene that no image model could make."""
 

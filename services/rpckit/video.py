@@ -28,6 +28,14 @@ class Transition(Enum):
     DISSOLVE = video_pb2.TRANSITION_DISSOLVE
 
 
+class Codec(Enum):
+    """How the pictures of a video are coded; the value is its number in video.proto."""
+
+    H264 = video_pb2.CODEC_H264
+    HEVC = video_pb2.CODEC_HEVC
+    AV1 = video_pb2.CODEC_AV1
+
+
 class VideoForm(Enum):
     """How a video's file is laid out; the value is its number in video.proto."""
 

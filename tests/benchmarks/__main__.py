@@ -1,7 +1,10 @@
-"""Measures whole renders beside ffmpeg and x264, and prints one table.
+"""Measures Gator Video beside ffmpeg, moviepy and x264, and prints tables.
 
-The job: 4 scenes of 3 s, crossfades of 0.5 s. Every contender writes an MP4
-file with the same number of pictures and the same settings of x264, which is
+Parts: `frames` (the compositor's engines from raw frames, beside whole
+processes of others with the same frames), `memory` (few and many scenes),
+`arrivals` (frames that come one second apart) and `renders` (whole renders).
+All contenders of a job write the same pictures with the same ceilings and
+the same distance between two pictures at which a reader can start, which is
 checked. They take turns, so that a busy machine troubles all of them.
 """
 
@@ -9,10 +12,10 @@ import argparse
 import json
 import os
 import platform
-import subprocess
+import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,70 +23,20 @@ from statistics import median
 
 import av
 import imageio_ffmpeg
-import psutil
 
-from compositor.encoder import cpu_count
-from rpckit.video import PRESETS, Quality
-from tests.benchmarks import ffmpeg, ours
-from tests.benchmarks.job import SCENES, Job, prepared
-from tests.benchmarks.measure import Run, command, undisturbed
-from tests.benchmarks.outcome import outcome, same_settings
-from tests.benchmarks.table import Row, table
-from tests.support import natural
+from compositor.encoder.x264 import cpu_count
+from rpckit.video import Quality
+from tests.benchmarks import renders, table, targets
+from tests.benchmarks.cases import CASES, Case, Gallery, measured
+from tests.benchmarks.contenders import BY_KEY, PEERS_PYTHON, Contender, engine, ours
+from tests.benchmarks.engines import ENGINES
+from tests.benchmarks.job import Job
+from tests.benchmarks.rows import Effort, Row, tell, turns
+from tests.benchmarks.targets import Results
 
-Contender = tuple[str, str, Callable[[], Run]]
-"""Name of its video, what it is, and one run of it."""
-
-
-def peers(job: Job) -> Iterator[Contender]:
-    log = job.folder / "ffmpeg.log"
-    yield "recipe", "ffmpeg, xfade from PNG", lambda: command(ffmpeg.recipe(job), log)
-    yield "split", "ffmpeg, strongest, from PNG", lambda: command(ffmpeg.split(job), log)
-    yield (
-        "split-raw",
-        "ffmpeg, strongest, from raw RGB",
-        lambda: command(ffmpeg.split(job, raw=True), log),
-    )
-    yield "floor", "x264 alone", lambda: floor(job)
-
-
-def floor(job: Job) -> Run:
-    argv = [sys.executable, "-m", "tests.benchmarks.floor"]
-    argv += [job.quality.name, str(job.folder), str(job.video("floor"))]
-    run = subprocess.run(argv, capture_output=True, text=True, check=True)
-    return Run(**json.loads(run.stdout))
-
-
-def whole(running: ours.Stack, job: Job) -> Iterator[Contender]:
-    yield "render", "Gator, Render call", lambda: ours.render(running, job)
-    yield "cold", "Gator, gator render", lambda: ours.cold_command(job)
-    yield from peers(job)
-
-
-def composing(running: ours.Stack, job: Job) -> Iterator[Contender]:
-    yield "compose", "Gator, Compose call", lambda: ours.composed(running, job)
-    yield from peers(job)
-
-
-def measured(
-    job: Job, contenders: list[Contender], asked: argparse.Namespace, server: psutil.Process
-) -> list[Row]:
-    """All contenders at one job, turn by turn."""
-    preset = job.quality.name.lower()
-    rows = [Row(preset, job.name, key, title, job.frame_count) for key, title, _ in contenders]
-    for number in range(asked.runs):
-        for row, (key, _, once) in zip(rows, contenders, strict=True):
-            row.runs.append(undisturbed(once, server, asked.quiet))
-            tell(f"{preset}, {job.name}, run {number + 1}: {key} {row.runs[-1].wall:.2f} s")
-        if number == 0:  # each run writes the same, and a bad job is better known at once
-            for row in rows:
-                row.outcome = outcome(job, job.video(row.key))
-                same_settings(job.video(rows[0].key), job.video(row.key))
-    return rows
-
-
-def tell(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+PARTS = ("frames", "memory", "arrivals", "renders")
+APART = 1.0
+"""Seconds between two frames of the part `arrivals`."""
 
 
 def machine() -> dict[str, str]:
@@ -99,9 +52,15 @@ def machine() -> dict[str, str]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--presets", default="draft,high,premium", help="default: %(default)s")
-    parser.add_argument("--runs", type=int, default=3, help="median of so many; default 3")
-    parser.add_argument("--stills", default="placeholders,natural", help="default: %(default)s")
+    parser.add_argument("--parts", type=_words(PARTS), default=PARTS, help=",".join(PARTS))
+    parser.add_argument("--runs", type=int, default=3, help="medians of so many; default 3")
+    parser.add_argument(
+        "--slow",
+        type=float,
+        default=20,
+        metavar="SECONDS",
+        help="a contender that takes longer has one run only; default 20",
+    )
     parser.add_argument(
         "--quiet",
         type=float,
@@ -109,44 +68,128 @@ def arguments() -> argparse.Namespace:
         metavar="CORES",
         help="repeat a run, up to 5 times, while others keep more cores than this busy",
     )
+    frames = parser.add_argument_group("frames")
+    frames.add_argument("--only", default="", metavar="REGEX", help="jobs, such as 'high 4x3s'")
+    frames.add_argument(
+        "--contenders", type=_words(BY_KEY), default=tuple(BY_KEY), help=",".join(BY_KEY)
+    )
+    frames.add_argument(
+        "--all",
+        action="store_true",
+        help="run what is computed by default, and as often, because it takes minutes",
+    )
+    whole = parser.add_argument_group("renders")
+    whole.add_argument("--presets", default="draft,high", help="default: %(default)s")
+    whole.add_argument("--stills", default="placeholders", help="placeholders,natural")
     parser.add_argument("--json", type=Path, help="write every run to this file too")
     return parser.parse_args()
 
 
+def _words(known: Sequence[str]):
+    def words(text: str) -> tuple[str, ...]:
+        found = tuple(text.split(","))
+        if unknown := set(found) - set(known):
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose from {','.join(known)}")
+        return found
+
+    return words
+
+
 def main() -> None:
     asked = arguments()
+    effort = Effort(asked.runs, asked.slow, asked.quiet)
     said = machine()
     print(", ".join(f"{name} {value}" for name, value in said.items()), flush=True)
-    rows: list[Row] = []
+    results, whole = Results(), []
     with tempfile.TemporaryDirectory(prefix="gator-bench-") as folder:
         root = Path(folder)
-        with ours.stack(root / "stack.log") as running:
-            for quality in (Quality[name.upper()] for name in asked.presets.split(",")):
-                for stills in asked.stills.split(","):
-                    rows += of(running, quality, stills, root, asked)
-    print(table(rows))
-    others = [run.others for row in rows for run in row.runs]
-    print(
-        f"others kept {median(others):.2f} of {cpu_count()} cores busy; at most {max(others):.2f}"
-    )
+        gallery = Gallery(root)
+        if "frames" in asked.parts:
+            results.frames = from_frames(gallery, root, asked, effort)
+        if "arrivals" in asked.parts:
+            results.arrivals = arrivals(gallery, root, effort)
+        if "memory" in asked.parts:
+            results.memory = memory(gallery, root, effort)
+        if "renders" in asked.parts:
+            qualities = [Quality[name.upper()] for name in asked.presets.split(",")]
+            whole = renders.measured(root / "renders", qualities, asked.stills.split(","), effort)
+    report(results, whole)
+    everything = {**vars(results), "renders": whole}
     if asked.json:
-        found = {"machine": said, "rows": [asdict(row) for row in rows]}
-        asked.json.write_text(json.dumps(found, indent=1))
+        rows = {part: [_told(row) for row in found] for part, found in everything.items()}
+        asked.json.write_text(json.dumps({"machine": said, **rows}, indent=1))
+    if wrong := [row for rows in everything.values() for row in rows if row.missing]:
+        sys.exit(f"{len(wrong)} rows are missing; the lines above say why")
 
 
-def of(
-    running: ours.Stack, quality: Quality, stills: str, root: Path, asked: argparse.Namespace
+def from_frames(
+    gallery: Gallery, root: Path, asked: argparse.Namespace, effort: Effort
 ) -> list[Row]:
-    """The rows of one preset and one kind of stills."""
-    folder = root / f"{quality.name}-{stills}"
-    if stills == "placeholders":
-        job = prepared(stills, quality, ours.placeholders(running, quality), folder)
-        ours.warm_up(running, job)
-        return measured(job, list(whole(running, job)), asked, running.process)
-    preset = PRESETS[quality]
-    pictures = [natural.still(index, preset.width, preset.height) for index in range(SCENES)]
-    job = prepared(stills, quality, pictures, folder)
-    return measured(job, list(composing(running, job)), asked, running.process)
+    jobs = [
+        (case, case.job(root, gallery.of(case.quality)))
+        for case in CASES
+        if re.search(asked.only, _name(case))
+    ]
+    chosen = [key for key in asked.contenders if key != "moviepy" or PEERS_PYTHON.exists()]
+    if len(chosen) < len(asked.contenders):
+        tell("moviepy is not installed: make build/peers/.installed")
+    return measured(jobs, effort, chosen, compute=not asked.all)
+
+
+def _name(case: Case) -> str:
+    return f"{case.quality.name} {case.count}x{case.seconds}s {case.transition.name}".lower()
+
+
+def arrivals(gallery: Gallery, root: Path, effort: Effort) -> list[Row]:
+    """All engines, while the frames come one by one."""
+    job = Job(Quality.HIGH, gallery.of(Quality.HIGH), root)
+    contenders = [
+        Contender(name, f"{ours(name).title}", lambda job, name=name: engine(job, name, APART))
+        for name in ENGINES
+    ]
+    return turns(job, contenders, effort, "frames 1 s apart, ")
+
+
+def memory(gallery: Gallery, root: Path, effort: Effort) -> list[Row]:
+    """One run each: memory does not vary as time does."""
+    stills = gallery.of(Quality.PREMIUM)
+    once = Effort(1, effort.slow)
+    return [
+        row
+        for count in (4, 100)
+        for row in turns(Job(Quality.PREMIUM, stills, root, count), [ours("compressed")], once)
+    ]
+
+
+def report(results: Results, whole: Sequence[Row]) -> None:
+    tell("done")
+    if results.frames:
+        print(f"\n## From raw frames\n\n{table.rendered(table.FRAMES, results.frames)}")
+    if results.arrivals:
+        print(f"\n## Frames 1 s apart\n\n{table.rendered(table.ARRIVALS, results.arrivals)}")
+    if results.memory:
+        print(f"\n## Memory\n\n{table.rendered(table.MEMORY, results.memory)}")
+    if results.frames or results.arrivals or results.memory:
+        print(f"\n## Targets\n\n{targets.table(results)}")
+        print(f"\n{targets.held(results) or ''}")
+    if whole:
+        print(f"\n## Whole renders\n\n{table.rendered(table.RENDERS, whole)}")
+    rows = [*results.frames, *results.arrivals, *results.memory, *whole]
+    if others := [run.others for row in rows for run in row.runs]:
+        print(f"\nothers kept {median(others):.2f} of {cpu_count()} cores busy; ", end="")
+        print(f"at most {max(others):.2f}")
+
+
+def _told(row: Row) -> dict[str, object]:
+    return {
+        "job": row.job.name,
+        "stills": row.job.stills.kind,
+        "contender": row.key,
+        "runs": [asdict(run) for run in row.runs],
+        "outcome": asdict(row.outcome) if row.outcome else None,
+        "computed": row.computed,
+        "missing": row.missing,
+    }
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The floor: x264 alone, on pictures that lie ready in memory.
 
-A process of its own: `python -m tests.benchmarks.floor QUALITY FOLDER OUT`
+A process of its own: `python -m tests.benchmarks.floor QUALITY FOLDER OUT REPORT`
 reads the raw stills of FOLDER, makes every picture, and only then times the
-encoding into OUT. Prints wall and CPU seconds as JSON.
+encoding into OUT. Writes wall and CPU seconds to REPORT as JSON.
 """
 
 import json
@@ -12,19 +12,18 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from compositor.encoder import cpu_count
+from compositor.encoder.x264 import cpu_count
 from compositor.planes import Planes, to_i420
 from compositor.transitions import crossfade
-from rpckit.video import Quality
-from tests.benchmarks.job import SCENES, Job, x264_options
+from rpckit.video import PRESETS, Quality
+from tests.benchmarks.job import SCENES, Job, Stills, x264_options
 
 
 def pictures(job: Job) -> list[av.VideoFrame]:
     """All pictures in order; held ones are the same object."""
-    stills = [to_i420(rgb) for rgb in job.stills]
+    stills = [to_i420(job.stills.rgb(scene)) for scene in range(SCENES)]
     shown: list[av.VideoFrame] = []
     for index, a in enumerate(stills):
         n = job.transition_frames if index < SCENES - 1 else 0
@@ -63,12 +62,11 @@ def _picture(planes: Planes) -> av.VideoFrame:
 
 
 def main() -> None:
-    quality, folder, out = sys.argv[1:]
-    job = Job("", Quality[quality], (), Path(folder))
-    size = (job.preset.height, job.preset.width, 3)
-    stills = tuple(np.fromfile(job.raw(i), np.uint8).reshape(size) for i in range(SCENES))
-    job = Job("", job.quality, stills, job.folder)
-    print(json.dumps(encode(job, pictures(job), Path(out))))
+    quality, folder, out, report = sys.argv[1:]
+    preset = PRESETS[Quality[quality]]
+    stills = Stills("", Path(folder), preset.width, preset.height, SCENES)
+    job = Job(Quality[quality], stills, Path(folder))
+    Path(report).write_text(json.dumps(encode(job, pictures(job), Path(out))))
 
 
 if __name__ == "__main__":

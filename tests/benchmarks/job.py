@@ -1,7 +1,9 @@
 """The job that every contender does: the stills, the timeline, the settings of x264."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from PIL import Image
 
 from compositor.settings import Settings
 from rpckit.video import PRESETS, Preset, Quality
+from tests.support import reference
 from tests.support.reference import Scene
 
 SCENES = 4
@@ -24,16 +27,71 @@ PROMPTS = (
 
 
 @dataclass(frozen=True)
-class Job:
-    """Stills that crossfade into each other, at a quality."""
+class Stills:
+    """Pictures of one size that lie in a folder: raw RGB, which all contenders read."""
 
-    name: str
-    """What the stills are."""
-    quality: Quality
-    stills: tuple[np.ndarray, ...]
-    """(height, width, 3) uint8 RGB, at the preset's size."""
+    kind: str
+    """What they are."""
     folder: Path
-    """Where the stills lie as files and the videos go."""
+    width: int
+    height: int
+    distinct: int
+    """How many there are; a job with more scenes begins with the first again."""
+    _lumas: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    def raw(self, scene: int) -> Path:
+        """(height, width, 3) RGB, byte by byte."""
+        return self.folder / f"{scene % self.distinct}.rgb"
+
+    def png(self, scene: int) -> Path:
+        """The same as PNG, for the recipes that begin there."""
+        path = self.raw(scene).with_suffix(".png")
+        if not path.exists():
+            Image.fromarray(self.rgb(scene)).save(path)
+        return path
+
+    def rgb(self, scene: int) -> np.ndarray:
+        """(height, width, 3) uint8."""
+        return np.fromfile(self.raw(scene), np.uint8).reshape(self.height, self.width, 3)
+
+    def luma(self, scene: int) -> np.ndarray:
+        """(height, width) float32, 16 to 235, not rounded."""
+        number = scene % self.distinct
+        if number not in self._lumas:
+            self._lumas[number] = reference.luma(self.rgb(number).astype(np.float32))
+        return self._lumas[number]
+
+
+def stored(kind: str, pictures: Sequence[np.ndarray], folder: Path) -> Stills:
+    """Writes pictures of one size (height, width, 3) uint8 RGB into a new folder."""
+    folder.mkdir(parents=True)
+    height, width = pictures[0].shape[:2]
+    stills = Stills(kind, folder, width, height, len(pictures))
+    for index, rgb in enumerate(pictures):
+        stills.raw(index).write_bytes(rgb.tobytes())
+    return stills
+
+
+@dataclass(frozen=True)
+class Job:
+    """Stills that give way to each other, at a quality."""
+
+    quality: Quality
+    stills: Stills
+    folder: Path
+    """Where the videos go."""
+    count: int = SCENES
+    duration: Fraction = DURATION
+    """Of each scene; a whole number of pictures."""
+    transition: str = "CROSSFADE"
+
+    @property
+    def name(self) -> str:
+        return f"{self.quality.name.lower()} {self.length} {self.transition.lower()}"
+
+    @property
+    def length(self) -> str:
+        return f"{self.count}x{float(self.duration):g}s"
 
     @property
     def preset(self) -> Preset:
@@ -46,7 +104,7 @@ class Job:
 
     @property
     def slot_frames(self) -> int:
-        return int(DURATION * self.preset.fps)
+        return int(self.duration * self.preset.fps)
 
     @property
     def transition_frames(self) -> int:
@@ -54,42 +112,33 @@ class Job:
 
     @property
     def frame_count(self) -> int:
-        return SCENES * self.slot_frames
+        return self.count * self.slot_frames
 
     @property
     def scenes(self) -> list[Scene]:
-        return [Scene(DURATION, "CROSSFADE", TRANSITION)] * SCENES
-
-    def png(self, index: int) -> Path:
-        return self.folder / f"{index}.png"
-
-    def raw(self, index: int) -> Path:
-        return self.folder / f"{index}.rgb"
+        return [Scene(self.duration, self.transition, TRANSITION)] * self.count
 
     def video(self, contender: str) -> Path:
-        return self.folder / f"{contender}.mp4"
+        return self.folder / f"{self.name.replace(' ', '-')}-{contender}.mp4"
 
 
-def prepared(name: str, quality: Quality, stills: Sequence[np.ndarray], folder: Path) -> Job:
-    """A job whose stills lie in `folder` as PNG files and as raw ones."""
-    job = Job(name, quality, tuple(stills), folder)
-    folder.mkdir(parents=True)
-    for index, rgb in enumerate(stills):
-        Image.fromarray(rgb).save(job.png(index))
-        job.raw(index).write_bytes(rgb.tobytes())
-    return job
+GOP_SECONDS = Settings().gop_seconds
+"""Longest time between two pictures at which a reader can start, for everybody."""
 
 
-def x264_options(preset: Preset) -> dict[str, str]:
-    """What the compositor tells x264 by default, in the words of FFmpeg's libx264."""
+def x264_options(preset: Preset, speed: str | None = None) -> dict[str, str]:
+    """What the compositor tells x264 by default, in the words of FFmpeg's libx264.
+
+    `speed` is x264's own preset, the compositor's unless given.
+    """
     settings = Settings()
     return {
-        "preset": settings.x264_preset,
+        "preset": speed or settings.x264_preset,
         "crf": f"{settings.crf:g}",
         "maxrate": str(preset.bitrate * 3 // 2),
         "bufsize": str(preset.bitrate * 2),
         "profile": "high",
         "level": f"{preset.h264_level / 10:.1f}",
-        "x264-params": f"keyint={int(settings.gop_seconds * preset.fps)}"
+        "x264-params": f"keyint={int(GOP_SECONDS * preset.fps)}"
         ":open-gop=0:force-cfr=1:cabac=1:8x8dct=1",
     }

@@ -110,7 +110,7 @@ async def _composed(running: Stack, job: Job) -> Run:
                 channel,
                 job.quality,
                 job.scenes,
-                job.stills.__getitem__,
+                job.stills.rgb,
                 lambda response: watch.first_byte() if response.HasField("video") else None,
             )
             job.video("compose").write_bytes(made.data)

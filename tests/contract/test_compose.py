@@ -2,9 +2,14 @@
 
 import asyncio
 import hashlib
+import io
 import threading
+from fractions import Fraction
+from pathlib import Path
 
+import av
 import grpc
+import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
@@ -33,8 +38,8 @@ async def stub():
     assert not [t.name for t in threading.enumerate() if t.name.startswith("compose")]
 
 
-def specification(*scenes, quality=video_pb2.QUALITY_DRAFT):
-    message = pb.ComposeSpecification(quality=quality, scenes=scenes)
+def specification(*scenes, quality=video_pb2.QUALITY_DRAFT, **fields):
+    message = pb.ComposeSpecification(quality=quality, scenes=scenes, **fields)
     return pb.ComposeRequest(specification=message)
 
 
@@ -126,7 +131,88 @@ async def test_defaults_are_high_crossfade_and_half_a_second(stub):
     assert plan.slots[0].transition_frame_count == 15
 
 
+FRAGMENTED, FASTSTART = video_pb2.VIDEO_FORM_FRAGMENTED, video_pb2.VIDEO_FORM_FASTSTART
+FORMS = {
+    "none said": ([], True, False),
+    "unspecified": ([0], True, False),
+    "fragmented": ([FRAGMENTED], True, False),
+    "faststart": ([FASTSTART], False, True),
+    "both": ([FASTSTART, FRAGMENTED, FASTSTART], True, True),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("codec", [0, video_pb2.CODEC_HEVC, video_pb2.CODEC_AV1])
+async def test_the_forms_that_are_asked_for_are_sent(stub, name, codec):
+    forms, fragmented, stored = FORMS[name]
+    responses = await answers(
+        stub,
+        specification(scene(), scene(), forms=forms, codec=codec),
+        *(header(0), chunk()),
+        *(header(1), chunk()),
+    )
+    kinds = [r.WhichOneof("part") for r in responses]
+    assert ("video" in kinds, "stored" in kinds) == (fragmented, stored)
+    # The stored form comes when the other is complete, and the summary last.
+    assert kinds[-1] == "summary"
+    assert "video" not in kinds[kinds.index("stored") :] if stored else True
+    summary = responses[-1].summary
+    first = b"".join(r.video.data for r in responses)
+    second = b"".join(r.stored.data for r in responses)
+    assert (summary.size_bytes, summary.sha256) == told_of(first)
+    assert (summary.stored_size_bytes, summary.stored_sha256) == told_of(second)
+    shown = [pictures(data) for data in (first, second) if data]
+    for found in shown:
+        assert [time for time, _ in found] == [Fraction(k, 24) for k in range(24)]
+        same = zip(found, shown[0], strict=True)
+        assert all(np.array_equal(luma, other) for (_, luma), (_, other) in same)
+    if stored:
+        assert second.index(b"moov") < second.index(b"mdat")
+        assert b"moof" not in second
+
+
+def told_of(data):
+    return len(data), hashlib.sha256(data).digest() if data else b""
+
+
+def pictures(data):
+    """(time in seconds, luma) of each picture."""
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.video[0]
+        return [
+            (frame.pts * stream.time_base, frame.to_ndarray()[: frame.height])
+            for frame in container.decode(stream)
+        ]
+
+
+async def test_a_client_that_leaves_amid_the_stored_form_leaves_no_file():
+    before = open_files_without_name()
+    # Detail enough for a file of several messages.
+    noisy = np.random.default_rng(1).integers(0, 256, 854 * 480 * 3, np.uint8).tobytes()
+    frame = {"width": 854, "height": 480, "size_bytes": len(noisy)}
+    sha256 = hashlib.sha256(noisy).digest()
+    async with connected(build(Settings(threads=2, grace=1))) as channel:
+        call = stubs.CompositorServiceStub(channel).Compose()
+        await call.write(specification(scene(duration=Duration(seconds=8)), forms=[FASTSTART]))
+        await call.write(header(0, **frame, sha256=sha256))
+        for begin in range(0, len(noisy), 1 << 20):
+            await call.write(chunk(noisy[begin : begin + (1 << 20)]))
+        await call.done_writing()
+        while (await call.read()).WhichOneof("part") != "stored":
+            pass
+        assert open_files_without_name() > before
+        call.cancel()
+    assert open_files_without_name() == before
+
+
+def open_files_without_name():
+    links = (path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
+    return sum(str(link).endswith("(deleted)") for link in links)
+
+
 BAD_SPECIFICATIONS = {
+    "unknown codec": ([scene()], {"codec": 9}, ["codec"]),
+    "unknown form": ([scene()], {"forms": [FASTSTART, 7]}, ["forms[1]"]),
     "no scenes": ([], {}, ["scenes"]),
     "501 scenes": ([scene()] * 501, {}, ["scenes"]),
     "unknown quality": ([scene()], {"quality": 99}, ["quality"]),
@@ -296,6 +382,12 @@ async def test_capabilities_list_presets_transitions_and_codecs(stub):
         (video_pb2.QUALITY_PREMIUM, 3840, 2160, 60),
     ]
     assert list(response.transitions) == [1, 2, 3, 4, 5, 6]
-    assert list(response.codecs) == ["h264"]
+    assert list(response.codecs) == ["h264", "hevc", "av1"]
     assert "x264" in response.encoder
+    told = [(c.codec, c.encoder.split()[0], c.hardware) for c in response.codec_capabilities]
+    assert told == [
+        (video_pb2.CODEC_H264, response.encoder.split()[0], False),
+        (video_pb2.CODEC_HEVC, "x265", False),
+        (video_pb2.CODEC_AV1, "SVT-AV1", False),
+    ]
     assert response.version

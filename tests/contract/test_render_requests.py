@@ -1,7 +1,9 @@
 """RenderService as any client sees it: what is refused, what is replaced, and how it is told."""
 
+import io
 import math
 
+import av
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -64,6 +66,7 @@ REFUSED = {
         ["scenes"],
     ),
     "strict unknown quality": (request("a fox", quality=77, strict=True), ["quality"]),
+    "strict unknown codec": (request("a fox", codec=7, strict=True), ["codec"]),
     "strict NaN": (request("a fox", guidance_scale=math.nan, strict=True), ["guidance_scale"]),
     "strict bidi": (request("a \u202efox", strict=True), ["scenes[0].prompt"]),
     "several at once": (
@@ -85,6 +88,7 @@ async def test_refused_with_every_bad_field(stub, name):
 SECOND = Duration(seconds=1)
 REPLACED = {
     "unknown quality": (request("a fox", quality=77), "quality", "HIGH"),
+    "unknown codec": (request("a fox", codec=7), "codec", "H264"),
     "unknown transition": (request("a fox", transition=-1), "transition", "CROSSFADE"),
     "unknown policy": (request("a fox", fallback_policy=9), "fallback_policy", "PLACEHOLDER"),
     "NaN guidance": (request("a fox", guidance_scale=math.nan), "guidance_scale", "7.5"),
@@ -128,6 +132,21 @@ async def test_a_prompt_alone_is_a_video_with_every_default(stub):
     assert accepted.frame_count == 90
     assert accepted.duration == Duration(seconds=3)
     assert list(accepted.warnings) == []
+
+
+@pytest.mark.parametrize(
+    ("codec", "encoder", "entry"),
+    [(0, "x264", b"avc1"), (1, "x264", b"avc1"), (2, "x265", b"hvc1"), (3, "SVT-AV1", b"av01")],
+)
+async def test_a_codec_is_what_the_video_is_coded_in(stub, codec, encoder, entry):
+    responses = [r async for r in stub.Render(request("a fox", "a hen", codec=codec))]
+    result = responses[-1].result
+    assert encoder in result.encoder
+    assert list(result.warnings) == []
+    data = b"".join(r.video.data for r in responses)
+    assert entry in data[: data.index(b"mdat")]
+    with av.open(io.BytesIO(data)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == result.frame_count == 10
 
 
 async def test_without_a_model_a_placeholder_says_what_was_passed_over(stub):

@@ -338,4 +338,6 @@ async def test_capabilities_are_those_of_both_services_and_the_limits():
     assert len(answer.transitions) == 6
     assert [b.models for b in answer.backends] == [["plain"]]
     assert answer.limits.max_scenes == 500
-    assert answer.encoder.startswith("x264")
+    assert "x264" in answer.encoder
+    assert [(c.codec, c.hardware) for c in answer.codecs] == [(1, False), (2, False), (3, False)]
+    assert answer.codecs[0].encoder == answer.encoder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
+from contextlib import aclosing
 
 from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as stubs
@@ -63,17 +64,18 @@ class FrameSource(stubs.FrameGenServiceServicer):
     async def _previews(self, index: int):
         """The previews of a scene until its gate opens."""
         opened = asyncio.create_task(self.closed[index].wait())
+        shown: asyncio.Task[bytes] | None = None
         try:
             while True:
                 shown = asyncio.create_task(self.pictures[index].get())
                 await asyncio.wait({opened, shown}, return_when=asyncio.FIRST_COMPLETED)
                 if not shown.done():
-                    shown.cancel()
                     return
                 preview = pb.GenerationPreview(jpeg=shown.result(), step=1)
                 yield pb.GenerateFrameResponse(preview=preview)
         finally:
-            opened.cancel()
+            for task in filter(None, (opened, shown)):
+                task.cancel()
 
     async def GenerateFrame(self, request, context):
         index = request.scene_index
@@ -85,8 +87,9 @@ class FrameSource(stubs.FrameGenServiceServicer):
             yield pb.GenerateFrameResponse(queued=pb.GenerationQueued(position=0))
             yield pb.GenerateFrameResponse(progress=pb.GenerationProgress(step=1, steps=2))
             if index in self.closed:
-                async for preview in self._previews(index):
-                    yield preview
+                async with aclosing(self._previews(index)) as previews:
+                    async for preview in previews:
+                        yield preview
             frame = plain_frame(index)
             yield pb.GenerateFrameResponse(header=header(frame))
             if self.errors[index]:

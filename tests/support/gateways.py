@@ -26,6 +26,7 @@ from rpckit.client import open_channel
 from rpckit.errors import GatorError
 from rpckit.server import RunningServer
 from rpckit.status import from_rpc_error
+from rpckit.testing import running
 from rpckit.times import to_duration
 from tests.support.frame_source import FrameSource
 
@@ -61,18 +62,27 @@ async def gateway(
 
 
 @asynccontextmanager
+async def compositor_server(
+    listen: str = LOOPBACK, videos_at_a_time: int = 4
+) -> AsyncIterator[str]:
+    """Address of a real compositor."""
+    settings = CompositorSettings(
+        listen=listen, flush_after=0.0, max_concurrent=videos_at_a_time, retry_after=0.05, grace=0
+    )
+    async with RunningServer(build_compositor(settings), settings) as server:
+        yield server.address
+
+
+@asynccontextmanager
 async def services_below(
     source: FrameSource, *, videos_at_a_time: int = 4
 ) -> AsyncIterator[tuple[str, str]]:
     """Addresses of `source` as a server, and of a real compositor."""
-    frames = CompositorSettings(
-        listen=LOOPBACK, flush_after=0.0, max_concurrent=videos_at_a_time, retry_after=0.05
-    )
     async with (
-        RunningServer(source.service(), frames) as frame_gen,
-        RunningServer(build_compositor(frames), frames) as compositor,
+        running(source.service()) as frame_gen,
+        compositor_server(videos_at_a_time=videos_at_a_time) as compositor,
     ):
-        yield frame_gen.address, compositor.address
+        yield frame_gen.address, compositor
 
 
 @asynccontextmanager

@@ -31,4 +31,5 @@ def capabilities(
         ),
         encoder=videos.encoder,
         version=version,
+        codecs=videos.codec_capabilities,
     )

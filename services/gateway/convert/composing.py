@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from gateway.convert.parts import unknown_message
-from gateway.events import ComposeEvent, ComposePlan, ComposeProgress, ComposeSummary, Slot
+from gateway.events import (
+    ComposeEvent,
+    ComposePlan,
+    ComposeProgress,
+    ComposeSummary,
+    Content,
+    Slot,
+    StoredBytes,
+)
 from gateway.request import Render
 from gator.compositor.v1 import compositor_service_pb2 as compositor_pb
-from gator.type.v1 import frame_pb2
+from gator.type.v1 import frame_pb2, video_pb2
 from rpckit.frame import FrameHeader
 from rpckit.times import to_duration
 
@@ -23,7 +31,10 @@ def compose_specification(render: Render) -> compositor_pb.ComposeRequest:
     ]
     return compositor_pb.ComposeRequest(
         specification=compositor_pb.ComposeSpecification(
-            quality=render.quality.value, scenes=scenes
+            quality=render.quality.value,
+            scenes=scenes,
+            codec=render.codec.value,
+            forms=[video_pb2.VIDEO_FORM_FRAGMENTED, video_pb2.VIDEO_FORM_FASTSTART],
         )
     )
 
@@ -59,12 +70,14 @@ def compose_event(message: compositor_pb.ComposeResponse) -> ComposeEvent:
             return ComposeProgress(message.progress.frames_encoded)
         case "video":
             return message.video.data
+        case "stored":
+            return StoredBytes(message.stored.data)
         case "summary":
             summary = message.summary
             return ComposeSummary(
                 frame_count=summary.frame_count,
-                size=summary.size_bytes,
-                sha256=summary.sha256,
+                fragmented=Content(summary.size_bytes, summary.sha256),
+                stored=Content(summary.stored_size_bytes, summary.stored_sha256),
                 format=summary.format,
                 encoder=summary.encoder,
             )

@@ -139,7 +139,7 @@ def scene_message(event: SceneProgress) -> pb.SceneProgress:
 
 
 def result_message(event: Result) -> pb.RenderResult:
-    """A finished render, with size and checksum of the form that was streamed."""
+    """A finished render, with size and checksum of the stored form."""
     render, summary = event.render, event.summary
     preset = render.preset
     scenes = [
@@ -163,8 +163,9 @@ def result_message(event: Result) -> pb.RenderResult:
         frame_count=summary.frame_count,
         frames_generated=len(made),
         frames_reused=len(event.provenances) - len(made),
-        size_bytes=summary.size,
-        sha256=summary.sha256,
+        size_bytes=summary.stored.size,
+        sha256=summary.stored.sha256,
+        form=video_pb2.VIDEO_FORM_FASTSTART,
         scenes=scenes,
         warnings=warning_messages(event.warnings),
         encoder=summary.encoder,

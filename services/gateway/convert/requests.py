@@ -37,6 +37,7 @@ def render_asked(message: pb.RenderRequest) -> RenderAsked:
         negative_prompt=message.negative_prompt,
         fallback_policy=message.fallback_policy,
         strict=message.strict,
+        codec=message.codec,
         request_id=message.request_id,
         labels=dict(message.labels),
         priority=message.priority,

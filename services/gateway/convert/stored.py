@@ -18,7 +18,7 @@ from rpckit.errors import GatorError
 from rpckit.provenance import Provenance
 from rpckit.status import from_status, to_status
 from rpckit.times import to_duration, to_seconds
-from rpckit.video import Quality, Transition, VideoForm
+from rpckit.video import Codec, Quality, Transition
 
 SERVICE = "gateway"
 """Name under which errors are stored that come from no service below."""
@@ -37,6 +37,7 @@ def request_bytes(render: Render, handling: Handling) -> bytes:
         transition=render.transition.value,
         use_ai_generation=render.use_ai_generation,
         fallback_policy=render.fallback_policy.value,
+        codec=render.codec.value,
         negative_prompt=render.negative_prompt,
         request_id=handling.request_id,
         labels=handling.labels,
@@ -92,6 +93,7 @@ def render_of(request: bytes, warnings: bytes) -> Render:
         transition=Transition(message.transition),
         use_ai_generation=message.use_ai_generation,
         fallback_policy=FallbackPolicy(message.fallback_policy),
+        codec=Codec(message.codec),
         negative_prompt=message.negative_prompt,
         warnings=warnings_of(warnings),
     )
@@ -180,13 +182,9 @@ def event_value(data: bytes) -> RenderProgress | SceneProgress:
     )
 
 
-def result_bytes(result: Result, size: int, sha256: bytes) -> bytes:
+def result_bytes(result: Result) -> bytes:
     """The result, with size and checksum of the stored form."""
-    message = result_message(result)
-    message.size_bytes = size
-    message.sha256 = sha256
-    message.form = VideoForm.FASTSTART.value
-    return message.SerializeToString()
+    return result_message(result).SerializeToString()
 
 
 def result_of(data: bytes) -> pb.RenderResult:

@@ -12,11 +12,13 @@ from enum import Enum
 from gateway.convert.stored import error_bytes, render_of, result_bytes
 from gateway.events import (
     Accepted,
+    Content,
     RenderProgress,
     Result,
     ScenePreview,
     SceneProgress,
     SceneState,
+    StoredBytes,
     Video,
 )
 from gateway.groups import first_error
@@ -28,7 +30,7 @@ from gateway.jobs.records import Claim, LeaseLost, VideoRecord
 from gateway.jobs.scenes import FrameMaker, Scenes
 from gateway.jobs.states import Phase, RenderState
 from gateway.jobs.store import Store
-from gateway.jobs.videos import LiveVideo, StoredVideo, Videos, VideoUpload
+from gateway.jobs.videos import Ending, LiveVideo, StoredVideo, Videos, VideoUpload
 from gateway.jobs.watch import WatchHub
 from gateway.pipeline import Composer, Pipeline, PipelineSettings
 from rpckit.errors import GatorError, Reason
@@ -93,6 +95,7 @@ class Attempt:
         self._keep_for = keep_for
         self._journal = Journal(stores.renders, claim.lease)
         self._phases: list[Phase] = []
+        self._streamed: Ending | None = None
 
     async def run(self) -> Outcome:
         """Makes the video, publishes it, and writes what became of the render.
@@ -137,10 +140,10 @@ class Attempt:
         videos = self._stores.videos
         async with videos.live(render_id, epoch) as live, videos.upload(render_id, epoch) as upload:
             result = await self._compose(live, upload)
-            await live.finish()
-            await self._journal.enter(Phase.STORING)
+            _compare(self._streamed or await live.finish(), result.summary.fragmented)
             stored = await upload.finish()
         passing(Point.AFTER_UPLOAD)
+        _compare(stored.ending, result.summary.stored)
         await videos.verify(stored)
         await self._journal.enter(Phase.PUBLISHING)
         passing(Point.BEFORE_PUBLISH)
@@ -148,14 +151,10 @@ class Attempt:
         passing(Point.AFTER_PUBLISH)
 
     async def _publish(self, result: Result, stored: StoredVideo) -> None:
-        size, sha256 = stored.ending.size, stored.ending.sha256
-        video = VideoRecord(stored.key, size, sha256, self._lease.epoch)
+        video = VideoRecord(stored.key, stored.ending.size, stored.ending.sha256, self._lease.epoch)
         await conclusively(
             lambda: self._stores.renders.succeed(
-                self._lease,
-                video=video,
-                result=result_bytes(result, size, sha256),
-                keep_for=self._keep_for,
+                self._lease, video=video, result=result_bytes(result), keep_for=self._keep_for
             )
         )
 
@@ -179,8 +178,12 @@ class Attempt:
                     case Video(data):
                         self._enter(Phase.ENCODING, group)
                         await live.write(data)
-                        await self._store(upload, data)
                         passing(Point.MID_ENCODE)
+                    case StoredBytes(data):
+                        self._enter(Phase.STORING, group)
+                        if self._streamed is None:  # who follows need not wait any longer
+                            self._streamed = await live.finish()
+                        await upload.write(data)
                     case Accepted():
                         self._enter(Phase.GENERATING, group)
                     case Result():
@@ -190,10 +193,6 @@ class Attempt:
         if result is None:
             raise AssertionError("a pipeline ends with a result or an error")
         return result
-
-    async def _store(self, upload: VideoUpload, data: bytes) -> None:
-        """Takes a piece of the stored form: the one place that knows where it comes from."""
-        await upload.write(data)
 
     def _pipeline(self) -> Pipeline:
         record = self._claim.render
@@ -228,6 +227,16 @@ class Attempt:
         if isinstance(event, SceneProgress) and event.state is SceneState.FINISHED:
             return  # written with the frame's place
         self._journal.note(event)
+
+
+def _compare(ending: Ending, sent: Content) -> None:
+    """Whether what was stored is what the compositor says it sent."""
+    if (ending.size, ending.sha256) != (sent.size, sent.sha256):
+        raise GatorError(
+            Reason.DOWNSTREAM_UNAVAILABLE,
+            "the compositor sent another video than it says it did",
+            metadata={"downstream": "compositor"},
+        )
 
 
 def _fault(error: Exception) -> GatorError:

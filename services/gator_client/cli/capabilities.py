@@ -25,6 +25,7 @@ from gator_client.cli.connection import (
 from gator_client.cli.failure import failing
 from gator_client.cli.running import run
 from gator_client.cli.wording import for_command, say, seconds, size
+from gator_client.video import Codec
 
 _NO_MODEL = "No image generation models available: "
 """How services begin to say why, for those who do not read that it is not available."""
@@ -42,7 +43,7 @@ def capabilities(
     token: ShownToken = None,
     timeout: Timeout = None,
 ) -> None:
-    """List presets, transitions, backends and limits.
+    """List presets, transitions, codecs, backends and limits.
 
     gator capabilities
 
@@ -76,7 +77,7 @@ def _print(found: Capabilities) -> None:
     for title, text in (
         ("Transitions", names),
         ("Device", _device(found.device)),
-        ("Encoder", found.encoder),
+        ("Codecs", _codecs(found)),
         ("Limits", _limits(found.limits)),
         ("Version", found.version),
     ):
@@ -106,6 +107,16 @@ def _backend(item: BackendCapability) -> Text:
     message = for_command(item.message.removeprefix(_NO_MODEL))
     why = f": {message}" if message else ""
     return Text.assemble(f"  {item.backend.value:<13}", state, models, why)
+
+
+def _codecs(found: Capabilities) -> str:
+
+    if not found.codecs:  # the server is older than this command
+        return f"{Codec.H264.value} ({found.encoder})"
+    return ", ".join(
+        f"{item.codec.value} ({item.encoder}{', on a device' if item.hardware else ''})"
+        for item in found.codecs
+    )
 
 
 def _device(device: Device) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gator_client.video import FallbackPolicy, Quality, Transition
+from gator_client.video import Codec, FallbackPolicy, Quality, Transition
 
 _SCENES = "Scenes"
 _MODELS = "Image models"
@@ -50,6 +50,17 @@ TransitionName = Annotated[
         help="How a scene gives way to the next: fade, crossfade (the default), wipe, slide, "
         "zoom or dissolve.",
         rich_help_panel=_SCENES,
+    ),
+]
+CodecName = Annotated[
+    Codec | None,
+    typer.Option(
+        "--codec",
+        metavar="NAME",
+        case_sensitive=False,
+        help="How the pictures are coded: h264 (the default, plays everywhere), hevc or av1 "
+        "(smaller files that take longer).",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 Duration = Annotated[

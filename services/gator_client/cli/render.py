@@ -27,6 +27,7 @@ from gator_client.cli.display import RenderDisplay
 from gator_client.cli.failure import failing
 from gator_client.cli.options import (
     AsJson,
+    CodecName,
     Duration,
     Fallback,
     Force,
@@ -73,6 +74,7 @@ def render(
     fallback: Fallback = None,
     strict: Strict = False,
     output: Output = None,
+    codec: CodecName = None,
     force: Force = False,
     preview: Preview = None,
     as_json: AsJson = False,
@@ -134,6 +136,7 @@ def render(
                     "guidance_scale": guidance,
                     "use_ai_generation": False if placeholder else None,
                     "fallback_policy": fallback,
+                    "codec": codec,
                     "strict": strict or None,
                 },
             ),

@@ -64,6 +64,16 @@ def decode(data):
         )
 
 
+def decode_any(data):
+    """(time in seconds, luma) of every picture of a file in any codec."""
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.video[0]
+        return [
+            (frame.pts * stream.time_base, frame.to_ndarray()[: frame.height].copy())
+            for frame in container.decode(stream)
+        ]
+
+
 def pictures_so_far(data):
     """How many pictures a player can show of a file that is still coming."""
     end = at = 0
@@ -111,3 +121,18 @@ def described(path):
         [FFMPEG, "-hide_banner", "-i", str(path)], capture_output=True, text=True, check=False
     )
     return done.stderr
+
+
+def nal_units(annexb):
+    """The NAL units of an Annex B byte stream, without their start codes."""
+    return [unit.rstrip(b"\0") for unit in annexb.split(b"\0\0\1")[1:]]
+
+
+def boxes(data):
+    """(type, size) of each box at the top of an MP4 file."""
+    found, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        found.append((data[at + 4 : at + 8].decode(), size))
+        at += size
+    return found

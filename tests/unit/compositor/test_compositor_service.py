@@ -11,18 +11,18 @@ import pytest
 from compositor_reference import natural
 from compositor_video import complaints, decode, pictures_so_far
 
-from compositor.encoder import Coding
+from compositor.encoder.x264 import Coding
 from compositor.engine import Cancelled
 from compositor.handoff import MAX_CHUNK, OUTPUT_BYTES, STILLS, Output, StillQueue
 from compositor.intake import SceneFrame, Specification
 from compositor.planes import Planes, to_i420
 from compositor.reference import ReferenceEngine
-from compositor.service import Compositor, Plan, Progress, Summary
+from compositor.service import Compositor, Content, Plan, Progress, Summary
 from compositor.timeline import SceneTiming
 from rpckit.errors import GatorError, Reason
 from rpckit.frame import Frame, FrameHeader, PixelFormat
 from rpckit.testing import other_tasks
-from rpckit.video import PRESETS, Quality, Transition
+from rpckit.video import PRESETS, Codec, Quality, Transition
 
 
 def specification(*seconds, quality=Quality.DRAFT, kind=Transition.CROSSFADE, transition="0.5"):
@@ -48,7 +48,7 @@ async def parts_of(spec, frames):
 
 def compositor(max_concurrent=2, flush_after=0.0, threads=2):
     engine = ReferenceEngine(Coding(threads=threads), flush_after)
-    return Compositor(engine, max_concurrent=max_concurrent)
+    return Compositor({Codec.H264: engine}, max_concurrent=max_concurrent)
 
 
 async def collect(events):
@@ -72,7 +72,8 @@ async def test_events_come_in_order_and_add_up(tmp_path):
     assert isinstance(summary, Summary)
     assert summary.timeline.frame_count == count
     data = b"".join(e for e in between if isinstance(e, bytes))
-    assert (summary.size, summary.sha256) == (len(data), hashlib.sha256(data).digest())
+    assert summary.fragmented == Content(len(data), hashlib.sha256(data).digest())
+    assert summary.stored is None
     assert all(0 < len(e) <= MAX_CHUNK for e in between if isinstance(e, bytes))
     told = [e.frames_encoded for e in between if isinstance(e, Progress)]
     assert told == sorted(set(told))
@@ -139,7 +140,7 @@ async def test_a_frame_is_read_only_when_there_is_room():
     class Engine:
         description = "scripted"
 
-        def compose(self, preset, timeline, stills, sink):
+        def compose(self, preset, timeline, stills, sink, stored=None):
             kept = [stills.get() for _ in range(STILLS)]
             loop.call_soon_threadsafe(taken.set)
             go_on.wait()
@@ -155,7 +156,9 @@ async def test_a_frame_is_read_only_when_there_is_room():
             for part in frame_parts(index, frame(index)):
                 yield part
 
-    task = asyncio.create_task(collect(Compositor(Engine(), max_concurrent=1).compose(parts())))
+    task = asyncio.create_task(
+        collect(Compositor({Codec.H264: Engine()}, max_concurrent=1).compose(parts()))
+    )
     await taken.wait()
     for _ in range(20):
         await asyncio.sleep(0)
@@ -176,7 +179,7 @@ async def test_a_slow_reader_makes_the_engine_wait():
     class Engine:
         description = "scripted"
 
-        def compose(self, preset, timeline, stills, sink):
+        def compose(self, preset, timeline, stills, sink, stored=None):
             nonlocal written
             stills.get()
             while written < total:
@@ -186,7 +189,9 @@ async def test_a_slow_reader_makes_the_engine_wait():
 
     read = 0
     spec = specification("1")
-    events = Compositor(Engine(), max_concurrent=1).compose(parts_of(spec, [frame(0)]))
+    events = Compositor({Codec.H264: Engine()}, max_concurrent=1).compose(
+        parts_of(spec, [frame(0)])
+    )
     async for event in events:
         if isinstance(event, bytes):
             await full.wait()
@@ -275,13 +280,13 @@ async def test_an_engine_that_fails_fails_the_call():
     class Engine:
         description = "scripted"
 
-        def compose(self, preset, timeline, stills, sink):
+        def compose(self, preset, timeline, stills, sink, stored=None):
             stills.get()
             raise GatorError(Reason.ENCODING_FAILED, "broken")
 
     with pytest.raises(GatorError, match="broken"):
         await collect(
-            Compositor(Engine(), max_concurrent=1).compose(
+            Compositor({Codec.H264: Engine()}, max_concurrent=1).compose(
                 parts_of(specification("1", "1", "1"), [frame(i) for i in range(3)])
             )
         )

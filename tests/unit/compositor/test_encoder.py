@@ -10,7 +10,8 @@ import pytest
 from compositor_reference import natural
 from compositor_video import Collector, complaints, decode, described, packets, pictures_so_far
 
-from compositor.encoder import Coding, Encoder, cpu_count, x264_version
+from compositor.encoder.pictures import Encoder
+from compositor.encoder.x264 import Coding, cpu_count, x264_version
 from compositor.engine import Cancelled
 from compositor.planes import Planes, to_i420
 from compositor.settings import Settings
@@ -37,7 +38,7 @@ def encode(runs, preset=SMALL, coding=None):
     number = 0
     for run in runs:
         for _ in range(run):
-            encoder.add(encoder.picture(flat(preset, level_of(number))))
+            encoder.add(flat(preset, level_of(number)))
             number += 1
         encoder.flush()
     encoder.close()
@@ -49,7 +50,7 @@ def test_a_preset_is_what_the_file_says(quality, tmp_path):
     preset = PRESETS[quality]
     sink = Collector()
     encoder = Encoder(preset, Coding(threads=2), sink)
-    picture = encoder.picture(to_i420(natural(0, preset.width, preset.height)))
+    picture = to_i420(natural(0, preset.width, preset.height))
     for _ in range(5):
         encoder.add(picture)
     encoder.close()
@@ -100,7 +101,7 @@ def test_a_pause_begins_with_a_picture_to_start_at():
 def test_gops_are_closed_and_no_longer_than_asked(seconds):
     sink = Collector()
     encoder = Encoder(SMALL, Coding(gop_seconds=seconds, threads=2), sink)
-    picture = encoder.picture(to_i420(natural(0, 64, 48)))
+    picture = to_i420(natural(0, 64, 48))
     for _ in range(24 * 20):
         encoder.add(picture)
     encoder.close()
@@ -119,7 +120,7 @@ def test_gops_are_closed_and_no_longer_than_asked(seconds):
 def test_bytes_leave_while_pictures_come():
     sink = Collector()
     encoder = Encoder(SMALL, Coding(threads=2), sink)
-    picture = encoder.picture(to_i420(natural(1, 64, 48)))
+    picture = to_i420(natural(1, 64, 48))
     seen = []
     for _ in range(24 * 6):
         encoder.add(picture)
@@ -133,7 +134,7 @@ def test_bytes_leave_while_pictures_come():
 def test_a_flush_sends_all_but_the_last_fragment():
     sink = Collector()
     encoder = Encoder(SMALL, Coding(x264_preset="slower", threads=2), sink)
-    picture = encoder.picture(to_i420(natural(1, 64, 48)))
+    picture = to_i420(natural(1, 64, 48))
     for _ in range(48):
         encoder.add(picture)
     before = len(sink.data)
@@ -148,7 +149,7 @@ def test_a_picture_may_change_once_it_is_added():
     sink = Collector()
     encoder = Encoder(SMALL, Coding(threads=2), sink)
     planes = flat(SMALL, 0)
-    picture = encoder.picture(planes)
+    picture = planes
     for number in range(60):
         planes.y[:] = level_of(number)
         encoder.add(picture)
@@ -165,7 +166,7 @@ def test_the_bit_rate_stays_under_its_ceiling():
     seconds = 6
     for _ in range(preset.fps * seconds):
         planes = Planes(rng.integers(16, 236, (360, 320), np.uint8))
-        encoder.add(encoder.picture(planes))
+        encoder.add(planes)
     encoder.close()
     # maxrate over the time, and the buffer of 2 seconds' bits once.
     assert len(sink.data) * 8 <= preset.bitrate * (1.5 * seconds + 2) * 1.02
@@ -186,7 +187,7 @@ def test_what_the_sink_raises_ends_the_encoder(when):
     encoder = Encoder(SMALL, Coding(threads=2), Full())
     with pytest.raises(Cancelled):
         for number in range(100):
-            encoder.add(encoder.picture(flat(SMALL, level_of(number))))
+            encoder.add(flat(SMALL, level_of(number)))
     encoder.abort()
 
 
@@ -194,7 +195,7 @@ def test_an_aborted_encoder_writes_nothing_more():
     sink = Collector()
     encoder = Encoder(SMALL, Coding(threads=2), sink)
     for number in range(60):
-        encoder.add(encoder.picture(flat(SMALL, level_of(number))))
+        encoder.add(flat(SMALL, level_of(number)))
     before = len(sink.data)
     process = psutil.Process()
     threads = process.num_threads()

@@ -8,7 +8,7 @@ import pytest
 from gateway.request import FallbackPolicy, Limits, RenderAsked, SceneAsked
 from gateway.validation import effective
 from rpckit.errors import GatorError, Reason
-from rpckit.video import Quality, Transition
+from rpckit.video import Codec, Quality, Transition
 
 LIMITS = Limits()
 
@@ -32,6 +32,7 @@ def test_defaults_are_those_of_the_product():
     render = effective(asked("a fox"), LIMITS)
     (scene,) = render.scenes
     assert render.quality is Quality.HIGH
+    assert render.codec is Codec.H264
     assert render.use_ai_generation
     assert render.fallback_policy is FallbackPolicy.PLACEHOLDER
     assert scene.transition is Transition.CROSSFADE
@@ -42,6 +43,7 @@ def test_defaults_are_those_of_the_product():
 
 SOFT = [
     ("quality", 99, "quality", Quality.HIGH),
+    ("codec", 9, "codec", Codec.H264),
     ("transition", -3, "transition", Transition.CROSSFADE),
     ("fallback_policy", 42, "fallback_policy", FallbackPolicy.PLACEHOLDER),
     ("duration_per_frame", Fraction(-2), "duration", Fraction(33_333_334, 10**9)),

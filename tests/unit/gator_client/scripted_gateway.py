@@ -205,6 +205,13 @@ class ScriptedGateway(stubs.RenderServiceServicer):
             ),
             encoder="x264",
             version="1.2.3",
+            codecs=[
+                capability_pb2.CodecCapability(codec=video_pb2.CODEC_H264, encoder="x264 fast"),
+                capability_pb2.CodecCapability(
+                    codec=video_pb2.CODEC_AV1, encoder="av1_nvenc", hardware=True
+                ),
+                capability_pb2.CodecCapability(codec=77, encoder="unheard of"),  # a newer server
+            ],
         )
 
 

@@ -76,7 +76,7 @@ def test_options_reach_the_server(gateway):
         *("render", "a hill", "the sea", "--server", gateway.address, "-o", "f.mp4"),
         *("-q", "draft", "-t", "wipe", "-d", "2.37", "--transition-duration", "0"),
         *("--steps", "30", "--guidance", "9", "--seed", "41", "--negative-prompt", "fog"),
-        *("--placeholder", "--fallback", "fail", "--strict"),
+        *("--placeholder", "--fallback", "fail", "--strict", "--codec", "HEVC"),
     )
     assert done.exit_code == 0, done.output
     sent = gateway.requests[0]
@@ -91,12 +91,13 @@ def test_options_reach_the_server(gateway):
     assert sent.HasField("use_ai_generation")
     assert not sent.use_ai_generation
     assert sent.fallback_policy == frame_pb2.FALLBACK_POLICY_FAIL
+    assert sent.codec == video_pb2.CODEC_HEVC
     assert sent.strict
 
 
 def test_a_storyboard_and_what_goes_before_it(gateway):
     Path("My Story.yaml").write_text(
-        "quality: premium\ntransition: zoom\nscenes:\n  - a\n  - {prompt: b, seed: 5}\n"
+        "quality: premium\ntransition: zoom\ncodec: av1\nscenes:\n  - a\n  - {prompt: b, seed: 5}\n"
     )
     done = gator(
         *("render", "--scenes", "My Story.yaml", "--server", gateway.address),
@@ -106,6 +107,7 @@ def test_a_storyboard_and_what_goes_before_it(gateway):
     sent = gateway.requests[0]
     assert sent.quality == video_pb2.QUALITY_DRAFT
     assert sent.transition == video_pb2.TRANSITION_ZOOM
+    assert sent.codec == video_pb2.CODEC_AV1
     assert [scene.seed for scene in sent.scenes] == [9, 5]
     assert listing() == ["My Story.yaml", "my-story.mp4"]
 
@@ -216,6 +218,7 @@ def test_capabilities_as_tables(gateway):
     assert done.exit_code == 0, done.output
     for words in ("draft", "854x480", "1.5 Mbit/s", "fade, slide", NO_MODEL, "500 scenes"):
         assert words in done.stdout
+    assert "h264 (x264 fast), av1 (av1_nvenc, on a device)" in done.stdout
 
 
 def test_capabilities_as_json(gateway):
@@ -223,6 +226,7 @@ def test_capabilities_as_json(gateway):
     said = json.loads(done.stdout)
     assert said["presets"]["draft"]["width"] == 854
     assert said["transitions"] == ["fade", "slide"]
+    assert said["codecs"][1] == {"codec": "av1", "encoder": "av1_nvenc", "hardware": True}
     assert said["backends"][1] == {
         "backend": "placeholder",
         "available": True,

@@ -25,6 +25,8 @@ from gator_client import (
     AsyncClient,
     Backend,
     Client,
+    Codec,
+    CodecCapability,
     InvalidRequestError,
     Quality,
     RenderAccepted,
@@ -370,6 +372,10 @@ async def test_capabilities(gateway):
         (Backend.PLACEHOLDER, True),
     ]
     assert found.limits.max_scene_duration == 600
+    assert found.codecs == (
+        CodecCapability(Codec.H264, "x264 fast", hardware=False),
+        CodecCapability(Codec.AV1, "av1_nvenc", hardware=True),
+    )
 
 
 async def test_a_client_that_is_not_open_says_so():

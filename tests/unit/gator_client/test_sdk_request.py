@@ -53,11 +53,13 @@ def test_everything_can_be_said():
         guidance_scale=9,
         negative_prompt="rain",
         fallback_policy="fail",
+        codec="AV1",
         strict=True,
     )
     assert message.quality == video_pb2.QUALITY_DRAFT
     assert message.transition == video_pb2.TRANSITION_ZOOM
     assert message.fallback_policy == frame_pb2.FALLBACK_POLICY_FAIL
+    assert message.codec == video_pb2.CODEC_AV1
     assert message.HasField("use_ai_generation")
     assert not message.use_ai_generation
     assert message.strict

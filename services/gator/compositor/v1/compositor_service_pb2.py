@@ -28,7 +28,7 @@ from gator.type.v1 import video_pb2 as gator_dot_type_dot_v1_dot_video__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,gator/compositor/v1/compositor_service.proto\x12\x13gator.compositor.v1\x1a\x1egator/type/v1/capability.proto\x1a\x19gator/type/v1/frame.proto\x1a\x19gator/type/v1/video.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc0\x01\n\x0e\x43omposeRequest\x12\x42\n\rspecification\x18\x01 \x01(\x0b\x32).gator.compositor.v1.ComposeSpecificationH\x00\x12\x30\n\x05scene\x18\x03 \x01(\x0b\x32\x1f.gator.compositor.v1.SceneFrameH\x00\x12*\n\x05\x63hunk\x18\x04 \x01(\x0b\x32\x19.gator.type.v1.FrameChunkH\x00\x42\x06\n\x04partJ\x04\x08\x02\x10\x03\"x\n\x14\x43omposeSpecification\x12\'\n\x07quality\x18\x01 \x01(\x0e\x32\x16.gator.type.v1.Quality\x12\x31\n\x06scenes\x18\x02 \x03(\x0b\x32!.gator.compositor.v1.ComposeSceneJ\x04\x08\x03\x10\n\"\xa8\x01\n\x0c\x43omposeScene\x12+\n\x08\x64uration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ntransition\x18\x02 \x01(\x0e\x32\x19.gator.type.v1.Transition\x12\x36\n\x13transition_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationJ\x04\x08\n\x10\x14\"F\n\nSceneFrame\x12\r\n\x05index\x18\x01 \x01(\r\x12)\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1a.gator.type.v1.FrameHeader\"\xe9\x01\n\x0f\x43omposeResponse\x12\x30\n\x04plan\x18\x01 \x01(\x0b\x32 .gator.compositor.v1.ComposePlanH\x00\x12\x38\n\x08progress\x18\x02 \x01(\x0b\x32$.gator.compositor.v1.ComposeProgressH\x00\x12*\n\x05video\x18\x03 \x01(\x0b\x32\x19.gator.type.v1.VideoChunkH\x00\x12\x36\n\x07summary\x18\x04 \x01(\x0b\x32#.gator.compositor.v1.ComposeSummaryH\x00\x42\x06\n\x04part\"\xa5\x01\n\x0b\x43omposePlan\x12\x13\n\x0b\x66rame_count\x18\x01 \x01(\r\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x06preset\x18\x03 \x01(\x0b\x32\x15.gator.type.v1.Preset\x12-\n\x05slots\x18\x04 \x03(\x0b\x32\x1e.gator.compositor.v1.SceneSlot\"U\n\tSceneSlot\x12\x13\n\x0b\x66irst_frame\x18\x01 \x01(\r\x12\x13\n\x0b\x66rame_count\x18\x02 \x01(\r\x12\x1e\n\x16transition_frame_count\x18\x03 \x01(\r\")\n\x0f\x43omposeProgress\x12\x16\n\x0e\x66rames_encoded\x18\x01 \x01(\r\"\x97\x01\n\x0e\x43omposeSummary\x12\x13\n\x0b\x66rame_count\x18\x01 \x01(\r\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\t\x12\x0f\n\x07\x65ncoder\x18\x06 \x01(\t\"\x18\n\x16GetCapabilitiesRequest\"\xaa\x01\n\x17GetCapabilitiesResponse\x12-\n\x07presets\x18\x01 \x03(\x0b\x32\x1c.gator.type.v1.QualityPreset\x12.\n\x0btransitions\x18\x02 \x03(\x0e\x32\x19.gator.type.v1.Transition\x12\x0e\n\x06\x63odecs\x18\x03 \x03(\t\x12\x0f\n\x07\x65ncoder\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t2\xdb\x01\n\x11\x43ompositorService\x12X\n\x07\x43ompose\x12#.gator.compositor.v1.ComposeRequest\x1a$.gator.compositor.v1.ComposeResponse(\x01\x30\x01\x12l\n\x0fGetCapabilities\x12+.gator.compositor.v1.GetCapabilitiesRequest\x1a,.gator.compositor.v1.GetCapabilitiesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,gator/compositor/v1/compositor_service.proto\x12\x13gator.compositor.v1\x1a\x1egator/type/v1/capability.proto\x1a\x19gator/type/v1/frame.proto\x1a\x19gator/type/v1/video.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc0\x01\n\x0e\x43omposeRequest\x12\x42\n\rspecification\x18\x01 \x01(\x0b\x32).gator.compositor.v1.ComposeSpecificationH\x00\x12\x30\n\x05scene\x18\x03 \x01(\x0b\x32\x1f.gator.compositor.v1.SceneFrameH\x00\x12*\n\x05\x63hunk\x18\x04 \x01(\x0b\x32\x19.gator.type.v1.FrameChunkH\x00\x42\x06\n\x04partJ\x04\x08\x02\x10\x03\"\xc6\x01\n\x14\x43omposeSpecification\x12\'\n\x07quality\x18\x01 \x01(\x0e\x32\x16.gator.type.v1.Quality\x12\x31\n\x06scenes\x18\x02 \x03(\x0b\x32!.gator.compositor.v1.ComposeScene\x12#\n\x05\x63odec\x18\x03 \x01(\x0e\x32\x14.gator.type.v1.Codec\x12\'\n\x05\x66orms\x18\x04 \x03(\x0e\x32\x18.gator.type.v1.VideoFormJ\x04\x08\x05\x10\n\"\xa8\x01\n\x0c\x43omposeScene\x12+\n\x08\x64uration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ntransition\x18\x02 \x01(\x0e\x32\x19.gator.type.v1.Transition\x12\x36\n\x13transition_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationJ\x04\x08\n\x10\x14\"F\n\nSceneFrame\x12\r\n\x05index\x18\x01 \x01(\r\x12)\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x1a.gator.type.v1.FrameHeader\"\x96\x02\n\x0f\x43omposeResponse\x12\x30\n\x04plan\x18\x01 \x01(\x0b\x32 .gator.compositor.v1.ComposePlanH\x00\x12\x38\n\x08progress\x18\x02 \x01(\x0b\x32$.gator.compositor.v1.ComposeProgressH\x00\x12*\n\x05video\x18\x03 \x01(\x0b\x32\x19.gator.type.v1.VideoChunkH\x00\x12\x36\n\x07summary\x18\x04 \x01(\x0b\x32#.gator.compositor.v1.ComposeSummaryH\x00\x12+\n\x06stored\x18\x05 \x01(\x0b\x32\x19.gator.type.v1.VideoChunkH\x00\x42\x06\n\x04part\"\xa5\x01\n\x0b\x43omposePlan\x12\x13\n\x0b\x66rame_count\x18\x01 \x01(\r\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x06preset\x18\x03 \x01(\x0b\x32\x15.gator.type.v1.Preset\x12-\n\x05slots\x18\x04 \x03(\x0b\x32\x1e.gator.compositor.v1.SceneSlot\"U\n\tSceneSlot\x12\x13\n\x0b\x66irst_frame\x18\x01 \x01(\r\x12\x13\n\x0b\x66rame_count\x18\x02 \x01(\r\x12\x1e\n\x16transition_frame_count\x18\x03 \x01(\r\")\n\x0f\x43omposeProgress\x12\x16\n\x0e\x66rames_encoded\x18\x01 \x01(\r\"\xc9\x01\n\x0e\x43omposeSummary\x12\x13\n\x0b\x66rame_count\x18\x01 \x01(\r\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\t\x12\x0f\n\x07\x65ncoder\x18\x06 \x01(\t\x12\x19\n\x11stored_size_bytes\x18\x07 \x01(\x04\x12\x15\n\rstored_sha256\x18\x08 \x01(\x0c\"\x18\n\x16GetCapabilitiesRequest\"\xe6\x01\n\x17GetCapabilitiesResponse\x12-\n\x07presets\x18\x01 \x03(\x0b\x32\x1c.gator.type.v1.QualityPreset\x12.\n\x0btransitions\x18\x02 \x03(\x0e\x32\x19.gator.type.v1.Transition\x12\x0e\n\x06\x63odecs\x18\x03 \x03(\t\x12\x0f\n\x07\x65ncoder\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12:\n\x12\x63odec_capabilities\x18\x06 \x03(\x0b\x32\x1e.gator.type.v1.CodecCapability2\xdb\x01\n\x11\x43ompositorService\x12X\n\x07\x43ompose\x12#.gator.compositor.v1.ComposeRequest\x1a$.gator.compositor.v1.ComposeResponse(\x01\x30\x01\x12l\n\x0fGetCapabilities\x12+.gator.compositor.v1.GetCapabilitiesRequest\x1a,.gator.compositor.v1.GetCapabilitiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,26 +37,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMPOSEREQUEST']._serialized_start=188
   _globals['_COMPOSEREQUEST']._serialized_end=380
-  _globals['_COMPOSESPECIFICATION']._serialized_start=382
-  _globals['_COMPOSESPECIFICATION']._serialized_end=502
-  _globals['_COMPOSESCENE']._serialized_start=505
-  _globals['_COMPOSESCENE']._serialized_end=673
-  _globals['_SCENEFRAME']._serialized_start=675
-  _globals['_SCENEFRAME']._serialized_end=745
-  _globals['_COMPOSERESPONSE']._serialized_start=748
-  _globals['_COMPOSERESPONSE']._serialized_end=981
-  _globals['_COMPOSEPLAN']._serialized_start=984
-  _globals['_COMPOSEPLAN']._serialized_end=1149
-  _globals['_SCENESLOT']._serialized_start=1151
-  _globals['_SCENESLOT']._serialized_end=1236
-  _globals['_COMPOSEPROGRESS']._serialized_start=1238
-  _globals['_COMPOSEPROGRESS']._serialized_end=1279
-  _globals['_COMPOSESUMMARY']._serialized_start=1282
-  _globals['_COMPOSESUMMARY']._serialized_end=1433
-  _globals['_GETCAPABILITIESREQUEST']._serialized_start=1435
-  _globals['_GETCAPABILITIESREQUEST']._serialized_end=1459
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=1462
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=1632
-  _globals['_COMPOSITORSERVICE']._serialized_start=1635
-  _globals['_COMPOSITORSERVICE']._serialized_end=1854
+  _globals['_COMPOSESPECIFICATION']._serialized_start=383
+  _globals['_COMPOSESPECIFICATION']._serialized_end=581
+  _globals['_COMPOSESCENE']._serialized_start=584
+  _globals['_COMPOSESCENE']._serialized_end=752
+  _globals['_SCENEFRAME']._serialized_start=754
+  _globals['_SCENEFRAME']._serialized_end=824
+  _globals['_COMPOSERESPONSE']._serialized_start=827
+  _globals['_COMPOSERESPONSE']._serialized_end=1105
+  _globals['_COMPOSEPLAN']._serialized_start=1108
+  _globals['_COMPOSEPLAN']._serialized_end=1273
+  _globals['_SCENESLOT']._serialized_start=1275
+  _globals['_SCENESLOT']._serialized_end=1360
+  _globals['_COMPOSEPROGRESS']._serialized_start=1362
+  _globals['_COMPOSEPROGRESS']._serialized_end=1403
+  _globals['_COMPOSESUMMARY']._serialized_start=1406
+  _globals['_COMPOSESUMMARY']._serialized_end=1607
+  _globals['_GETCAPABILITIESREQUEST']._serialized_start=1609
+  _globals['_GETCAPABILITIESREQUEST']._serialized_end=1633
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=1636
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=1866
+  _globals['_COMPOSITORSERVICE']._serialized_start=1869
+  _globals['_COMPOSITORSERVICE']._serialized_end=2088
 # @@protoc_insertion_point(module_scope)

@@ -68,21 +68,33 @@ class ComposeSpecification(_message.Message):
 
     QUALITY_FIELD_NUMBER: _builtins.int
     SCENES_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
+    FORMS_FIELD_NUMBER: _builtins.int
     quality: _video_pb2.Quality.ValueType
     """Size, rate and bit rate of the video. Unspecified means high."""
+    codec: _video_pb2.Codec.ValueType
+    """How the pictures are coded. Unspecified means H.264. A codec that is not
+    among the capabilities is refused.
+    """
     @_builtins.property
     def scenes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComposeScene]:
         """The scenes in order, 1 to 500."""
+
+    @_builtins.property
+    def forms(self) -> _containers.RepeatedScalarFieldContainer[_video_pb2.VideoForm.ValueType]:
+        """Which forms of the video to send. None means fragmented only."""
 
     def __init__(
         self,
         *,
         quality: _video_pb2.Quality.ValueType = ...,
         scenes: _abc.Iterable[Global___ComposeScene] | None = ...,
+        codec: _video_pb2.Codec.ValueType = ...,
+        forms: _abc.Iterable[_video_pb2.VideoForm.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality", "scenes", b"scenes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "forms", b"forms", "quality", b"quality", "scenes", b"scenes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -166,6 +178,7 @@ class ComposeResponse(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     VIDEO_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def plan(self) -> Global___ComposePlan:
         """The timeline. Always the first message."""
@@ -176,11 +189,17 @@ class ComposeResponse(_message.Message):
 
     @_builtins.property
     def video(self) -> _video_pb2.VideoChunk:
-        """Bytes of the video."""
+        """Bytes of the video, fragmented, while it is being made."""
 
     @_builtins.property
     def summary(self) -> Global___ComposeSummary:
         """The video is complete. Always the last message."""
+
+    @_builtins.property
+    def stored(self) -> _video_pb2.VideoChunk:
+        """Bytes of the video with its index in front. They come when it is
+        complete, after all of the fragmented form.
+        """
 
     def __init__(
         self,
@@ -189,12 +208,13 @@ class ComposeResponse(_message.Message):
         progress: Global___ComposeProgress | None = ...,
         video: _video_pb2.VideoChunk | None = ...,
         summary: Global___ComposeSummary | None = ...,
+        stored: _video_pb2.VideoChunk | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "plan", b"plan", "progress", b"progress", "summary", b"summary", "video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "plan", b"plan", "progress", b"progress", "stored", b"stored", "summary", b"summary", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "plan", b"plan", "progress", b"progress", "summary", b"summary", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "plan", b"plan", "progress", b"progress", "stored", b"stored", "summary", b"summary", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["plan", "progress", "video", "summary"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["plan", "progress", "video", "summary", "stored"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
@@ -304,16 +324,24 @@ class ComposeSummary(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     ENCODER_FIELD_NUMBER: _builtins.int
+    STORED_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    STORED_SHA256_FIELD_NUMBER: _builtins.int
     frame_count: _builtins.int
     """Number of pictures."""
     size_bytes: _builtins.int
-    """Number of bytes of the video."""
+    """Number of bytes of the fragmented form; 0 where it was not asked for."""
     sha256: _builtins.bytes
-    """SHA-256 of the video's bytes, 32 bytes."""
+    """SHA-256 of the fragmented form, 32 bytes; empty where it was not asked for."""
     format: _builtins.str
     """Container format, such as "MP4"."""
     encoder: _builtins.str
     """What coded the pictures, such as "x264 veryfast crf 18"."""
+    stored_size_bytes: _builtins.int
+    """Number of bytes of the form with its index in front; 0 where it was not
+    asked for.
+    """
+    stored_sha256: _builtins.bytes
+    """SHA-256 of that form, 32 bytes; empty where it was not asked for."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """frame_count / fps."""
@@ -327,10 +355,12 @@ class ComposeSummary(_message.Message):
         sha256: _builtins.bytes = ...,
         format: _builtins.str = ...,
         encoder: _builtins.str = ...,
+        stored_size_bytes: _builtins.int = ...,
+        stored_sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "encoder", b"encoder", "format", b"format", "frame_count", b"frame_count", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "encoder", b"encoder", "format", b"format", "frame_count", b"frame_count", "sha256", b"sha256", "size_bytes", b"size_bytes", "stored_sha256", b"stored_sha256", "stored_size_bytes", b"stored_size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -364,8 +394,9 @@ class GetCapabilitiesResponse(_message.Message):
     CODECS_FIELD_NUMBER: _builtins.int
     ENCODER_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    CODEC_CAPABILITIES_FIELD_NUMBER: _builtins.int
     encoder: _builtins.str
-    """What codes the pictures, such as "x264 veryfast crf 18"."""
+    """What codes the pictures of H.264 videos, such as "x264 veryfast crf 18"."""
     version: _builtins.str
     """Version of the service."""
     @_builtins.property
@@ -380,6 +411,10 @@ class GetCapabilitiesResponse(_message.Message):
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Codecs there are, such as "h264"."""
 
+    @_builtins.property
+    def codec_capabilities(self) -> _containers.RepeatedCompositeFieldContainer[_capability_pb2.CodecCapability]:
+        """Codecs there are, and what codes each."""
+
     def __init__(
         self,
         *,
@@ -388,10 +423,11 @@ class GetCapabilitiesResponse(_message.Message):
         codecs: _abc.Iterable[_builtins.str] | None = ...,
         encoder: _builtins.str = ...,
         version: _builtins.str = ...,
+        codec_capabilities: _abc.Iterable[_capability_pb2.CodecCapability] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codecs", b"codecs", "encoder", b"encoder", "presets", b"presets", "transitions", b"transitions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec_capabilities", b"codec_capabilities", "codecs", b"codecs", "encoder", b"encoder", "presets", b"presets", "transitions", b"transitions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

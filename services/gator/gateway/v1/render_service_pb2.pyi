@@ -159,6 +159,7 @@ class RenderRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
     quality: _video_pb2.Quality.ValueType
     """Size, rate and bit rate. Unspecified means high."""
     transition: _video_pb2.Transition.ValueType
@@ -185,6 +186,8 @@ class RenderRequest(_message.Message):
     """Which renders are made first. Unspecified means interactive for Render,
     batch for CreateRender.
     """
+    codec: _video_pb2.Codec.ValueType
+    """How the pictures are coded. Unspecified means H.264."""
     @_builtins.property
     def scenes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Scene]:
         """The scenes in order, 1 to 500. One scene is a video of one still."""
@@ -222,10 +225,11 @@ class RenderRequest(_message.Message):
         request_id: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         priority: Global___Priority.ValueType = ...,
+        codec: _video_pb2.Codec.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_use_ai_generation", b"_use_ai_generation", "duration_per_frame", b"duration_per_frame", "guidance_scale", b"guidance_scale", "num_inference_steps", b"num_inference_steps", "transition_duration", b"transition_duration", "use_ai_generation", b"use_ai_generation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_use_ai_generation", b"_use_ai_generation", "duration_per_frame", b"duration_per_frame", "fallback_policy", b"fallback_policy", "guidance_scale", b"guidance_scale", "labels", b"labels", "negative_prompt", b"negative_prompt", "num_inference_steps", b"num_inference_steps", "priority", b"priority", "quality", b"quality", "request_id", b"request_id", "scenes", b"scenes", "strict", b"strict", "transition", b"transition", "transition_duration", b"transition_duration", "use_ai_generation", b"use_ai_generation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_use_ai_generation", b"_use_ai_generation", "codec", b"codec", "duration_per_frame", b"duration_per_frame", "fallback_policy", b"fallback_policy", "guidance_scale", b"guidance_scale", "labels", b"labels", "negative_prompt", b"negative_prompt", "num_inference_steps", b"num_inference_steps", "priority", b"priority", "quality", b"quality", "request_id", b"request_id", "scenes", b"scenes", "strict", b"strict", "transition", b"transition", "transition_duration", b"transition_duration", "use_ai_generation", b"use_ai_generation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
     _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
@@ -1416,8 +1420,9 @@ class GetCapabilitiesResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     ENCODER_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    CODECS_FIELD_NUMBER: _builtins.int
     encoder: _builtins.str
-    """What codes the pictures, such as "x264 veryfast crf 18"."""
+    """What codes the pictures of H.264 videos, such as "x264 veryfast crf 18"."""
     version: _builtins.str
     """Version of the service."""
     @_builtins.property
@@ -1440,6 +1445,10 @@ class GetCapabilitiesResponse(_message.Message):
     def limits(self) -> Global___Limits:
         """Limits on requests."""
 
+    @_builtins.property
+    def codecs(self) -> _containers.RepeatedCompositeFieldContainer[_capability_pb2.CodecCapability]:
+        """Codecs there are, and what codes each."""
+
     def __init__(
         self,
         *,
@@ -1450,10 +1459,11 @@ class GetCapabilitiesResponse(_message.Message):
         limits: Global___Limits | None = ...,
         encoder: _builtins.str = ...,
         version: _builtins.str = ...,
+        codecs: _abc.Iterable[_capability_pb2.CodecCapability] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "device", b"device", "encoder", b"encoder", "limits", b"limits", "presets", b"presets", "transitions", b"transitions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "codecs", b"codecs", "device", b"device", "encoder", b"encoder", "limits", b"limits", "presets", b"presets", "transitions", b"transitions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

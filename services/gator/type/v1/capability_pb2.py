@@ -26,7 +26,7 @@ from gator.type.v1 import frame_pb2 as gator_dot_type_dot_v1_dot_frame__pb2
 from gator.type.v1 import video_pb2 as gator_dot_type_dot_v1_dot_video__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egator/type/v1/capability.proto\x12\rgator.type.v1\x1a\x19gator/type/v1/frame.proto\x1a\x19gator/type/v1/video.proto\"_\n\rQualityPreset\x12\'\n\x07quality\x18\x01 \x01(\x0e\x32\x16.gator.type.v1.Quality\x12%\n\x06preset\x18\x02 \x01(\x0b\x32\x15.gator.type.v1.Preset\"p\n\x11\x42\x61\x63kendCapability\x12\'\n\x07\x62\x61\x63kend\x18\x01 \x01(\x0e\x32\x16.gator.type.v1.Backend\x12\x11\n\tavailable\x18\x02 \x01(\x08\x12\x0e\n\x06models\x18\x03 \x03(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"[\n\x06\x44\x65vice\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1a\n\x12total_memory_bytes\x18\x03 \x01(\x04\x12\x19\n\x11\x66ree_memory_bytes\x18\x04 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egator/type/v1/capability.proto\x12\rgator.type.v1\x1a\x19gator/type/v1/frame.proto\x1a\x19gator/type/v1/video.proto\"_\n\rQualityPreset\x12\'\n\x07quality\x18\x01 \x01(\x0e\x32\x16.gator.type.v1.Quality\x12%\n\x06preset\x18\x02 \x01(\x0b\x32\x15.gator.type.v1.Preset\"p\n\x11\x42\x61\x63kendCapability\x12\'\n\x07\x62\x61\x63kend\x18\x01 \x01(\x0e\x32\x16.gator.type.v1.Backend\x12\x11\n\tavailable\x18\x02 \x01(\x08\x12\x0e\n\x06models\x18\x03 \x03(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"Y\n\x0f\x43odecCapability\x12#\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x14.gator.type.v1.Codec\x12\x0f\n\x07\x65ncoder\x18\x02 \x01(\t\x12\x10\n\x08hardware\x18\x03 \x01(\x08\"[\n\x06\x44\x65vice\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1a\n\x12total_memory_bytes\x18\x03 \x01(\x04\x12\x19\n\x11\x66ree_memory_bytes\x18\x04 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUALITYPRESET']._serialized_end=198
   _globals['_BACKENDCAPABILITY']._serialized_start=200
   _globals['_BACKENDCAPABILITY']._serialized_end=312
-  _globals['_DEVICE']._serialized_start=314
-  _globals['_DEVICE']._serialized_end=405
+  _globals['_CODECCAPABILITY']._serialized_start=314
+  _globals['_CODECCAPABILITY']._serialized_end=403
+  _globals['_DEVICE']._serialized_start=405
+  _globals['_DEVICE']._serialized_end=496
 # @@protoc_insertion_point(module_scope)

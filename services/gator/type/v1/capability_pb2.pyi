@@ -85,6 +85,36 @@ class BackendCapability(_message.Message):
 Global___BackendCapability: _TypeAlias = BackendCapability  # noqa: Y015
 
 @_typing.final
+class CodecCapability(_message.Message):
+    """A codec and what codes it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODEC_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    HARDWARE_FIELD_NUMBER: _builtins.int
+    codec: _video_pb2.Codec.ValueType
+    """The codec."""
+    encoder: _builtins.str
+    """What codes the pictures, such as "x264 veryfast crf 18"."""
+    hardware: _builtins.bool
+    """Whether a device made for it does."""
+    def __init__(
+        self,
+        *,
+        codec: _video_pb2.Codec.ValueType = ...,
+        encoder: _builtins.str = ...,
+        hardware: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "encoder", b"encoder", "hardware", b"hardware"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CodecCapability: _TypeAlias = CodecCapability  # noqa: Y015
+
+@_typing.final
 class Device(_message.Message):
     """A device that runs models."""
 

@@ -1,0 +1,1 @@
+"""Pictures into packets, packets into files. The one package that imports av."""
