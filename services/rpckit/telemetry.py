@@ -46,8 +46,12 @@ def _with_span(
     return entry
 
 
+_OURS = ("compositor", "frame_gen", "gateway", "gator_client", "rpckit", "standalone")
+"""Packages whose debug lines are shown. Libraries put what they send, prompts and all, in theirs."""
+
+
 def configure_logging(settings: LogSettings | None = None) -> None:
-    """Sends the logs of this process, those of libraries included, to standard error."""
+    """Sends the logs of this process, those of libraries from `info` on, to standard error."""
     settings = settings or LogSettings()
     json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     shared: list[structlog.types.Processor] = [
@@ -60,7 +64,7 @@ def configure_logging(settings: LogSettings | None = None) -> None:
     final: list[structlog.types.Processor] = (
         [_TRACEBACKS, structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -71,7 +75,10 @@ def configure_logging(settings: LogSettings | None = None) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(settings.level.upper())
+    level = logging.getLevelName(settings.level.upper())
+    root.setLevel(max(level, logging.INFO))
+    for package in _OURS:
+        logging.getLogger(package).setLevel(level)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
