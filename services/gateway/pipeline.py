@@ -47,6 +47,7 @@ from gateway.outbox import Outbox
 from gateway.progress import ProgressMeter
 from gateway.request import Render, RenderWarning
 from gateway.spool import SpooledFrame
+from rpckit import tracing
 from rpckit.errors import GatorError, Reason
 from rpckit.frame import FrameHeader
 from rpckit.provenance import Provenance
@@ -175,10 +176,12 @@ class Pipeline:
                 lambda: index <= self._composing + self._settings.scenes_ahead
             )
         async with self._making:
-            made = await self._make_with_retries(index)
-            with made.frame.kept_open():
-                self._made[index].set_result(made)
-                await self._frame_source.keep(index, made)
+            with tracing.span("scene", {"gator.scene.index": index}) as scene:
+                made = await self._make_with_retries(index)
+                scene.set_attributes(made.provenance.span_attributes)
+                with made.frame.kept_open():
+                    self._made[index].set_result(made)
+                    await self._frame_source.keep(index, made)
         key = ("scene", index)
         self._outbox.retract(key)
         self._outbox.retract(("preview", index))
@@ -201,6 +204,7 @@ class Pipeline:
 
     async def _make_once(self, index: int) -> MadeScene:
         if found := await self._frame_source.find(self._render, index):
+            tracing.current().set_attribute("gator.scene.found", True)
             return found
         spooled: SpooledFrame | None = None
         try:
@@ -258,7 +262,8 @@ class Pipeline:
             wait=_wait_as_told,
             reraise=True,
         )
-        await retrying(self._compose_once)
+        with tracing.span("compose", {"gator.video.quality": self._render.quality.name}):
+            await retrying(self._compose_once)
 
     def _is_waiting_for_compositor(self, error: BaseException) -> bool:
         """Whether it had no room; the render then waits, for as long as its client does."""
@@ -297,6 +302,13 @@ class Pipeline:
     async def _finish(self, plan: ComposePlan, summary: ComposeSummary) -> None:
         self._meter.frames_encoded = summary.frame_count
         self._post_progress()
+        tracing.current().set_attributes(
+            {
+                "gator.video.pictures": summary.frame_count,
+                "gator.video.bytes": summary.stored.size,
+                "gator.video.encoder": summary.encoder,
+            }
+        )
         scenes = [made.result() for made in self._made]
         warnings = self._render.warnings + tuple(w for scene in scenes for w in scene.warnings)
         provenances = tuple(scene.provenance for scene in scenes)

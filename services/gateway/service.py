@@ -33,6 +33,7 @@ from rpckit.client import hop_timeout, open_channel
 from rpckit.errors import GatorError, Reason, invalid
 from rpckit.settings import ChannelSettings
 from rpckit.telemetry import logger
+from rpckit.tracing import current_origin
 
 log = logger(__name__)
 
@@ -271,6 +272,7 @@ def _new_render(
         priority=handling.priority,
         labels=handling.labels,
         attached_to=attached_to,
+        origin=current_origin(),
     )
 
 
@@ -287,6 +289,7 @@ def _retry(source: RenderRecord, request_id: str) -> NewRender:
         priority=source.priority,
         labels=stored.labels_of(source.request),
         retry_of=source.render_id,
+        origin=current_origin(),
     )
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import grpc
 from opentelemetry import propagate, trace
@@ -30,7 +30,6 @@ from rpckit.version import VERSION
 
 Attribute = str | bool | int | float | Sequence[str]
 Attributes = Mapping[str, Attribute]
-Metadata = Sequence[tuple[str, str | bytes]]
 
 RENDER_ID = "gator.render.id"
 """Attribute: the id of the render that a span belongs to."""
@@ -74,16 +73,12 @@ def begun(
     *,
     parent: Context | None = None,
     kind: SpanKind = SpanKind.INTERNAL,
-    begin: int | None = None,
 ) -> Iterator[Span]:
     """A span around a block, in which the current one stays what it is: for generators.
 
-    What is current between two steps of a generator is the business of its reader. `begin` is
-    when the span began, nanoseconds since 1970, if that was before.
+    What is current between two steps of a generator is the business of its reader.
     """
-    started = _tracer.start_span(
-        name, context=parent, kind=kind, attributes=attributes, start_time=begin
-    )
+    started = _tracer.start_span(name, context=parent, kind=kind, attributes=attributes)
     try:
         yield started
     except BaseException as error:
@@ -152,28 +147,27 @@ def answered(what: Span, code: str) -> None:
         failed(what, code)
 
 
-@dataclass
+@dataclass(frozen=True)
 class ClientCall:
     """A call of another service."""
 
-    span: Span
-    metadata: tuple[tuple[str, str], ...] = field(default=())
+    metadata: tuple[tuple[str, str], ...]
     """What the call must carry, beside what else it does."""
 
 
 @contextmanager
-def client_span(method: str, attributes: Attributes | None = None) -> Iterator[ClientCall]:
+def client_span(method: str) -> Iterator[ClientCall]:
     """A span around a call of another service, also in a generator.
 
-    `method` is as for `server_span`. What the call raises, or what it was made into, tells how
-    it ended; nothing means OK, or that the reader has left.
+    `method` is as for `server_span`. What the call raises, or the error of which that is the
+    cause, tells how it ended. A reader that leaves before the end leaves no code.
     """
-    around = {**_of_call(method), **(attributes or {})}
-    with begun(method, around, kind=SpanKind.CLIENT) as started:
+    with begun(method, _of_call(method), kind=SpanKind.CLIENT) as started:
         carrier: dict[str, str] = {}
         propagate.inject(carrier, trace.set_span_in_context(started))
         try:
-            yield ClientCall(started, tuple(carrier.items()))
+            yield ClientCall(tuple(carrier.items()))
+            started.set_attribute("rpc.response.status_code", "OK")
         except Exception as error:
             cause = error.__cause__ if isinstance(error, GatorError) else error
             if isinstance(cause, grpc.aio.AioRpcError):

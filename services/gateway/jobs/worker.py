@@ -15,6 +15,7 @@ from gateway.jobs.records import Claim, Hint, Lease, LeaseLost
 from gateway.jobs.store import Store
 from rpckit.errors import GatorError
 from rpckit.telemetry import logger
+from rpckit.tracing import RENDER_ID, Attributes, of_origin, span
 
 log = logger(__name__)
 
@@ -123,9 +124,13 @@ class Worker:
         lease = claim.lease
         outcome = Outcome.LOST
         try:
-            with structlog.contextvars.bound_contextvars(render_id=lease.render_id):
+            with (
+                structlog.contextvars.bound_contextvars(render_id=lease.render_id),
+                span("render", _told(claim), parent=of_origin(claim.render.origin)) as around,
+            ):
                 log.info("attempt", epoch=lease.epoch, attempts=claim.render.attempts)
                 outcome = await self._run_attempt(claim)
+                around.set_attribute("gator.render.outcome", outcome.value)
         except asyncio.CancelledError:
             outcome = Outcome.RELEASED if self._draining else Outcome.LOST
         except Exception:
@@ -174,3 +179,16 @@ class Worker:
             return  # it ended just then
         except GatorError as error:  # the lease runs out
             log.warning("not handed back", render_id=lease.render_id, reason=error.reason.name)
+
+
+def _told(claim: Claim) -> Attributes:
+    """What the span of an attempt says of it."""
+    render = claim.render
+    return {
+        RENDER_ID: render.render_id,
+        "gator.render.epoch": claim.lease.epoch,
+        "gator.render.attempt": render.attempts,
+        "gator.render.scenes": render.progress.scene_count,
+        "gator.render.scenes_stored": sum(scene.finished for scene in claim.scenes),
+        "gator.render.pictures": render.progress.frame_count,
+    }
