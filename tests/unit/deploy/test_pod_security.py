@@ -94,9 +94,7 @@ def test_containers_are_probed(container: Container):
 def test_what_is_written_lies_on_a_volume(container: Container):
     environment = container.environment
     writable = [
-        PurePosixPath(path)
-        for path, mount in container.mounts.items()
-        if not mount.get("readOnly")
+        PurePosixPath(path) for path, mount in container.mounts.items() if not mount.get("readOnly")
     ]
     for name in ("HOME", "XDG_CACHE_HOME", "GATOR_GATEWAY_STATE_DIR", "GATOR_GATEWAY_SPOOL_DIR"):
         if name in environment:
@@ -115,8 +113,9 @@ def test_a_pod_of_frame_gen_has_one_gpu():
         claim = container.pod.volumes["models"]["persistentVolumeClaim"]
         (filling,) = build.pod("pre-pull-models").containers
         assert not filling.mounts["/models"].get("readOnly")
-        assert filling.pod.volumes["models"]["persistentVolumeClaim"]["claimName"] == (
-            claim["claimName"]
+        assert (
+            filling.pod.volumes["models"]["persistentVolumeClaim"]["claimName"]
+            == (claim["claimName"])
         )
         # Both look for the same models in the same place; only the job asks the network.
         for name in ("GATOR_FRAME_GEN_DIFFUSERS_MODELS", "HF_HOME"):

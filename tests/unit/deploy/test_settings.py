@@ -173,6 +173,7 @@ def test_scenes_of_a_render_are_counted_as_the_gateway_makes_them():
     (container,) = overlay("production").pod("gateway").containers
     scenes = container.environment["GATOR_GATEWAY_MAX_CONCURRENT_SCENES"]
     scaled = overlay("production").named("ScaledObject", "frame-gen")
-    assert f"least(scene_count - scenes_finished, {scenes})" in (
-        scaled["spec"]["triggers"][0]["metadata"]["query"]
+    assert (
+        f"least(scene_count - scenes_finished, {scenes})"
+        in (scaled["spec"]["triggers"][0]["metadata"]["query"])
     )
