@@ -182,4 +182,4 @@ def _built(folder: Path) -> Manifests:
     # Warnings, such as of a field that is deprecated.
     assert not built.stderr, built.stderr
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return Manifests(list(yaml.load_all(built.stdout, loader)))  # noqa: S506 - a safe one
+    return Manifests(list(yaml.load_all(built.stdout, loader)))

@@ -1,4 +1,4 @@
-"""What deploy/envoy tells Envoy: accepted by Envoy, the same with and without TLS, and as deployed."""
+"""What deploy/envoy tells Envoy: it is accepted, the same with and without TLS, and deployed."""
 
 import re
 import subprocess
@@ -63,8 +63,11 @@ def test_envoy_accepts_it_without_a_warning(name: str, variant: str, tmp_path: P
     (tmp_path / "ca.crt").write_bytes((tmp_path / "tls.crt").read_bytes())
     file = moved(name, REPLICAS, tmp_path, variant=variant, secrets=tmp_path)
     checked = subprocess.run(
-        [BINARY, "--mode", "validate", "--config-path", file, "--log-level", "warn"]
-        + ["--disable-hot-restart"],
+        [
+            BINARY,
+            *("--mode", "validate", "--config-path", file),
+            *("--log-level", "warn", "--disable-hot-restart"),
+        ],
         capture_output=True,
         text=True,
         check=False,

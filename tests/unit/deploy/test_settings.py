@@ -132,9 +132,9 @@ def test_envoy_has_noticed_before_calls_are_refused(
             for check in cluster.get("health_checks", ()):
                 interval, timeout = (float(check[k][:-1]) for k in ("interval", "timeout"))
                 slowest = max(slowest, interval * check["unhealthy_threshold"] + timeout)
-    for pod in SERVICES:
+    for pod, described in SERVICES.items():
         (container,) = overlay(name).pod(pod).containers
-        settings = loaded(container.environment, SERVICES[pod], monkeypatch, tmp_path)
+        settings = loaded(container.environment, described, monkeypatch, tmp_path)
         assert isinstance(settings, ServerSettings)
         assert settings.drain_delay >= slowest
 
