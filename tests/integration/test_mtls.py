@@ -8,9 +8,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 import pytest
 import trustme
+from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
+from compositor.servicer import build as build_compositor
+from compositor.settings import Settings as CompositorSettings
+from frame_gen.servicer import build as build_frame_gen
+from frame_gen.settings import Settings as FrameGenSettings
+from gateway.servicer import build as build_gateway
+from gateway.settings import Settings as GatewaySettings
+from gator.gateway.v1 import render_service_pb2 as pb
+from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
+from gator.type.v1 import video_pb2
 from rpckit import reloaded
 from rpckit.client import open_channel
 from rpckit.errors import Reason
@@ -312,6 +322,76 @@ async def test_a_channel_is_not_opened_with_files_that_cannot_be_used(client):
     client.files.ca.write_text("no certificate")
     with pytest.raises(SettingsError, match=r"ca.crt has no certificates"):
         open_channel("127.0.0.1:1", client.files.client())
+
+
+@asynccontextmanager
+async def deployed(folder, issue):
+    """The three services, each its own certificate, and a client's channel to the gateway.
+
+    `issue` makes the certificate that the gateway shows to the services below.
+    """
+    parties = {}
+    certificates = {name: CA.issue_cert(SERVER) for name in ("frame_gen", "compositor", "gateway")}
+    certificates |= {"calls": issue("gateway.gator"), "client": CA.issue_cert("ada.example")}
+    for name, certificate in certificates.items():
+        parties[name] = Party(folder / name)
+        parties[name].hold(certificate, CA)
+    files = {name: party.files for name, party in parties.items()}
+    inner = {"listen": f"{SERVER}:0", "grace": 1, "tls_client_names": "gateway.gator"}
+    async with AsyncExitStack() as stack:
+
+        async def start(build, settings, *more):
+            service = build(settings, *more)
+            return (await stack.enter_async_context(running(service, settings))).address
+
+        frames = files["frame_gen"].server(FrameGenSettings, backends="placeholder", **inner)
+        videos = files["compositor"].server(CompositorSettings, **inner)
+        front = files["gateway"].server(
+            GatewaySettings,
+            listen=f"{SERVER}:0",
+            grace=1,
+            auth_certificate_owner=True,
+            frame_gen_target=await start(build_frame_gen, frames),
+            compositor_target=await start(build_compositor, videos),
+            state_dir=folder / "state",
+            scene_attempts=1,
+        )
+        address = await start(build_gateway, front, files["calls"].client())
+        yield await stack.enter_async_context(open_channel(address, files["client"].client()))
+
+
+REQUEST = pb.RenderRequest(
+    scenes=[pb.Scene(prompt="a fox"), pb.Scene(prompt="a hen")],
+    quality=video_pb2.QUALITY_DRAFT,
+    use_ai_generation=False,
+    duration_per_frame=Duration(nanos=200_000_000),
+)
+
+
+async def test_a_render_goes_by_mutual_tls_on_every_hop(tmp_path):
+    async with deployed(tmp_path, CA.issue_cert) as channel:
+        stub = RenderServiceStub(channel)
+        parts = [part.WhichOneof("event") async for part in stub.Render(REQUEST)]
+        assert parts[-1] == "result"
+        (render,) = (await stub.ListRenders(pb.ListRendersRequest())).renders
+        assert render.state == pb.RENDER_STATE_SUCCEEDED
+
+
+async def test_a_gateway_that_is_refused_below_does_not_blame_its_caller(tmp_path):
+    """The certificate is good, and is not the gateway's."""
+    async with deployed(tmp_path, lambda _: CA.issue_cert("other.gator")) as channel:
+        error = await refused_unary(
+            RenderServiceStub(channel).GetCapabilities(pb.GetCapabilitiesRequest())
+        )
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert reason(error) is Reason.DOWNSTREAM_UNAVAILABLE
+    assert "refuses this service" in error.details()
+
+
+async def refused_unary(call):
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    return raised.value
 
 
 async def test_reflection_is_off_unless_asked_for(server, client):
