@@ -25,7 +25,7 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from rpckit.errors import GatorError
+from rpckit.errors import GatorError, Reason
 from rpckit.version import VERSION
 
 Attribute = str | bool | int | float | Sequence[str]
@@ -109,10 +109,9 @@ def _raised(what: Span, error: BaseException) -> None:
         return  # its reader has what it wanted
     if isinstance(error, asyncio.CancelledError):
         what.set_attribute("gator.cancelled", True)
-    elif isinstance(error, GatorError):
-        failed(what, error.reason.name)
     else:
-        failed(what, type(error).__name__)
+        reason = getattr(error, "reason", None)
+        failed(what, reason.name if isinstance(reason, Reason) else type(error).__name__)
 
 
 # --- spans of calls ----------------------------------------------------------------------------
