@@ -21,7 +21,10 @@ ATTEMPTS = Counter(
     "Attempts that ended in this process, by what became of them.",
     ["outcome"],
 )
-LEASES_LOST = Counter("gator_render_leases_lost", "Leases that this process lost or gave up.")
+LEASES_LOST = Counter(
+    "gator_render_leases_lost",
+    "Leases of this process that ended before their work: cancelled, taken over, or given up.",
+)
 FRAMES_GENERATED = Counter("gator_frames_generated", "Frames that were made for a render.")
 FRAMES_REUSED = Counter("gator_frames_reused", "Frames that were stored and not made again.")
 WATCHERS = Gauge("gator_watchers", "Streams of this process that watch a render.")

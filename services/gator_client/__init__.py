@@ -24,14 +24,25 @@ if TYPE_CHECKING:
     )
     from gator_client.channel import Tls
     from gator_client.client import AsyncClient
+    from gator_client.durable import (
+        DownloadedVideo,
+        DownloadEvent,
+        DownloadProgress,
+        Priority,
+        Render,
+        RenderState,
+        WatchEvent,
+    )
     from gator_client.errors import (
         FieldViolation,
         InvalidRequestError,
         RenderError,
+        RenderFailure,
         StoryboardError,
     )
     from gator_client.presets import PRESETS
     from gator_client.result import (
+        ConnectionLost,
         PassedOver,
         Provenance,
         RenderAccepted,
@@ -43,9 +54,10 @@ if TYPE_CHECKING:
         SceneProgress,
         SceneResult,
         VideoChunk,
+        VideoHeader,
     )
-    from gator_client.scene import RenderOptions, Scene
-    from gator_client.storyboard import Storyboard, load_storyboard
+    from gator_client.scene import CreateOptions, RenderOptions, Scene, Storyboard
+    from gator_client.storyboard import load_storyboard
     from gator_client.sync import Client
     from gator_client.video import (
         Backend,
@@ -55,6 +67,7 @@ if TYPE_CHECKING:
         Quality,
         SceneState,
         Transition,
+        VideoForm,
     )
     from gator_client.video_processing import (
         TransitionType,
@@ -67,9 +80,25 @@ _MODULES = {
     "capabilities": ["BackendCapability", "Capabilities", "CodecCapability", "Device", "Limits"],
     "channel": ["Tls"],
     "client": ["AsyncClient"],
-    "errors": ["FieldViolation", "InvalidRequestError", "RenderError", "StoryboardError"],
+    "durable": [
+        "DownloadEvent",
+        "DownloadProgress",
+        "DownloadedVideo",
+        "Priority",
+        "Render",
+        "RenderState",
+        "WatchEvent",
+    ],
+    "errors": [
+        "FieldViolation",
+        "InvalidRequestError",
+        "RenderError",
+        "RenderFailure",
+        "StoryboardError",
+    ],
     "presets": ["PRESETS"],
     "result": [
+        "ConnectionLost",
         "PassedOver",
         "Provenance",
         "RenderAccepted",
@@ -81,9 +110,10 @@ _MODULES = {
         "SceneProgress",
         "SceneResult",
         "VideoChunk",
+        "VideoHeader",
     ],
-    "scene": ["RenderOptions", "Scene"],
-    "storyboard": ["Storyboard", "load_storyboard"],
+    "scene": ["CreateOptions", "RenderOptions", "Scene", "Storyboard"],
+    "storyboard": ["load_storyboard"],
     "sync": ["Client"],
     "video": [
         "Backend",
@@ -93,6 +123,7 @@ _MODULES = {
         "Quality",
         "SceneState",
         "Transition",
+        "VideoForm",
     ],
     "video_processing": ["TransitionType", "VideoProcessingService", "VideoQuality"],
 }
@@ -108,21 +139,30 @@ __all__ = [
     "Client",
     "Codec",
     "CodecCapability",
+    "ConnectionLost",
+    "CreateOptions",
     "Device",
+    "DownloadEvent",
+    "DownloadProgress",
+    "DownloadedVideo",
     "FallbackPolicy",
     "FieldViolation",
     "InvalidRequestError",
     "Limits",
     "PassedOver",
     "Preset",
+    "Priority",
     "Provenance",
     "Quality",
+    "Render",
     "RenderAccepted",
     "RenderError",
     "RenderEvent",
+    "RenderFailure",
     "RenderOptions",
     "RenderProgress",
     "RenderResult",
+    "RenderState",
     "RenderWarning",
     "Scene",
     "ScenePreview",
@@ -135,8 +175,11 @@ __all__ = [
     "Transition",
     "TransitionType",
     "VideoChunk",
+    "VideoForm",
+    "VideoHeader",
     "VideoProcessingService",
     "VideoQuality",
+    "WatchEvent",
     "load_storyboard",
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,32 @@ class FieldViolation:
     """Path of the field, such as "scenes[2].prompt"."""
     description: str
     """What is wrong and what would be right."""
+
+
+@dataclass(frozen=True)
+class RenderFailure:
+    """Why a render failed: what a RenderError tells, as a value."""
+
+    code: str
+    """Name of a gRPC status code, such as "INTERNAL"."""
+    reason: str
+    """Name of a gator.type.v1.ErrorReason, such as "GENERATION_FAILED"."""
+    message: str
+    """What happened, in one sentence."""
+    advice: str = ""
+    """What to do next; empty where the message says it."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Details, such as the service that failed."""
+
+    def as_error(self) -> RenderError:
+        """The same, to be raised."""
+        return RenderError(
+            self.message,
+            code=self.code,
+            reason=self.reason,
+            advice=self.advice,
+            metadata=self.metadata,
+        )
 
 
 class RenderError(Exception):
@@ -38,7 +64,8 @@ class RenderError(Exception):
         """Name of the gRPC status code, such as "UNAVAILABLE"."""
         self.reason = reason
         """Name of a gator.type.v1.ErrorReason, such as "OVERLOADED". Errors that the SDK finds
-        have UNREACHABLE, NOT_INSTALLED, NOT_STARTED, VIDEO_INCOMPLETE or VIDEO_CORRUPT."""
+        have UNREACHABLE, NOT_INSTALLED, NOT_STARTED, VIDEO_INCOMPLETE, VIDEO_CORRUPT or
+        VIDEO_RESTARTED."""
         self.violations = tuple(violations)
         """Every bad field of the request."""
         self.retry_after = retry_after

@@ -1,11 +1,10 @@
-"""Checks a video's bytes against the result that comes after them."""
+"""Checks a video's bytes against what the server says of them at the end."""
 
 from __future__ import annotations
 
 import hashlib
 
 from gator_client.errors import RenderError
-from gator_client.result import RenderResult
 
 
 class VideoCheck:
@@ -13,28 +12,45 @@ class VideoCheck:
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._size = 0
+        self.size = 0
+        """Bytes so far."""
 
     def add(self, data: bytes) -> None:
         """Takes the next bytes."""
         self._hash.update(data)
-        self._size += len(data)
+        self.size += len(data)
 
-    def finish(self, result: RenderResult) -> None:
-        """RenderError (DATA_LOSS) if the bytes are not those of `result`."""
-        if self._size != result.size_bytes:
-            raise _damaged(
-                "VIDEO_INCOMPLETE",
-                f"{self._size} bytes of the video came; the server sent {result.size_bytes}",
-            )
-        if self._hash.hexdigest() != result.sha256:
+    def sha256(self) -> str:
+        """SHA-256 of the bytes so far, in hexadecimal."""
+        return self._hash.hexdigest()
+
+    def finish(self, size: int, sha256: str) -> None:
+        """RenderError (DATA_LOSS) if the bytes are not those that were sent.
+
+        Those have so many bytes and that SHA-256, in hexadecimal.
+        """
+        if self.size != size:
+            raise incomplete(f"{self.size} bytes of the video came; the server sent {size}")
+        if self.sha256() != sha256:
             raise _damaged("VIDEO_CORRUPT", "the video's bytes do not have the SHA-256 they had")
 
 
-def no_result() -> RenderError:
-    """The error for a render that ended without its result."""
-    return _damaged("VIDEO_INCOMPLETE", "the render ended without a result")
+def incomplete(message: str) -> RenderError:
+    """The error for a video of which a part is missing."""
+    return _damaged("VIDEO_INCOMPLETE", message)
+
+
+def restarted() -> RenderError:
+    """The error for a video that begins anew where its first bytes have been passed on."""
+    return RenderError(
+        "the service that made the video died and another makes it anew, but its first bytes "
+        "have been passed on already",
+        code="ABORTED",
+        reason="VIDEO_RESTARTED",
+        advice="Ask for it again; scenes that were finished are not made again. Into a file, a "
+        "video begins anew by itself.",
+    )
 
 
 def _damaged(reason: str, message: str) -> RenderError:
-    return RenderError(message, code="DATA_LOSS", reason=reason, advice="Render it again.")
+    return RenderError(message, code="DATA_LOSS", reason=reason, advice="Ask for it again.")

@@ -15,6 +15,25 @@ from typing import Self, TypeVar
 _T = TypeVar("_T")
 
 
+class Disk:
+    """A thread of a file's own: what is queued runs in order.
+
+    So a write whose caller was cancelled is over before the file is closed.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gator-output")
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """What `work` returns, done off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def close(self, last: Callable[[], None]) -> None:
+        """Does `last` after all that is queued, and ends the thread."""
+        self._thread.submit(last)
+        self._thread.shutdown(wait=True)
+
+
 class OutputFile:
     """Writes to a hidden file beside `path` and renames it at the end; else removes it.
 
@@ -28,16 +47,14 @@ class OutputFile:
         self.path = Path(os.path.realpath(path))
         self._overwrite = overwrite
         self._part = self.path.with_name(f".{self.path.name[:100]}.{secrets.token_hex(6)}.part")
-        # One thread of its own: what is queued runs in order, so that a write
-        # whose caller was cancelled is over before the file is closed.
-        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gator-output")
+        self._disk = Disk()
         self._descriptor = -1
         self._left = False
 
     async def __aenter__(self) -> Self:
         """Creates the hidden file."""
         try:
-            await self._run(self._open)
+            await self._disk.run(self._open)
         except BaseException:
             self._finish()
             raise
@@ -52,28 +69,26 @@ class OutputFile:
         """Removes the hidden file, if `commit` was not reached."""
         self._finish()
 
+    async def begin_anew(self) -> None:
+        """Drops what was written."""
+        await self._disk.run(self._truncate)
+
     async def write(self, data: bytes) -> None:
         """Appends `data`."""
-        await self._run(lambda: self._write(data))
+        await self._disk.run(lambda: self._write(data))
 
     async def commit(self) -> None:
         """Puts the file on disk for good and gives it its name."""
-        await self._run(self._commit)
-
-    async def _run(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._disk, work)
+        await self._disk.run(self._commit)
 
     def _open(self) -> None:
-        if self.path.exists():
-            if not self.path.is_file():
-                raise FileExistsError(f"{self.path} is not a file that could be replaced")
-            if not self._overwrite:
-                raise FileExistsError(f"{self.path} exists already")
+        check_replaceable(self.path, overwrite=self._overwrite)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        try:
-            self._descriptor = os.open(self._part, flags, 0o666)
-        except OSError as error:  # the hidden name would only puzzle
-            raise OSError(error.errno, error.strerror, str(self.path)) from None
+        self._descriptor = open_beside(self.path, self._part, flags)
+
+    def _truncate(self) -> None:
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -85,27 +100,7 @@ class OutputFile:
         self._close()
         if self._left:  # cancelled while the disk was busy: the caller counts on no file
             return
-        if self._overwrite:
-            self._part.replace(self.path)
-        else:
-            self._name_unless_taken()
-        with contextlib.suppress(OSError):  # not every system can sync a folder
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-
-    def _name_unless_taken(self) -> None:
-        """Names the file as `_open` found the name: free. Another may have taken it since."""
-        try:
-            os.link(self._part, self.path)  # unlike a rename it replaces nothing
-        except FileExistsError:
-            raise FileExistsError(f"{self.path} exists already") from None
-        except OSError:  # a file system without links
-            if self.path.exists():
-                raise FileExistsError(f"{self.path} exists already") from None
-            self._part.replace(self.path)
+        put_in_place(self._part, self.path, overwrite=self._overwrite)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -118,5 +113,52 @@ class OutputFile:
 
     def _finish(self) -> None:
         self._left = True
-        self._disk.submit(self._discard)
-        self._disk.shutdown(wait=True)
+        self._disk.close(self._discard)
+
+
+def check_replaceable(path: Path, *, overwrite: bool) -> None:
+    """FileExistsError if a file cannot, or may not, be put at `path`."""
+    if path.exists():
+        if not path.is_file():
+            raise FileExistsError(f"{path} is not a file that could be replaced")
+        if not overwrite:
+            raise FileExistsError(f"{path} exists already")
+
+
+def open_beside(path: Path, part: Path, flags: int) -> int:
+    """A descriptor of `part`, opened with `flags`. OSError that names `path`."""
+    try:
+        return os.open(part, flags, 0o666)
+    except OSError as error:  # the name of the part would only puzzle
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def put_in_place(part: Path, path: Path, *, overwrite: bool) -> None:
+    """Gives `part`, which is on disk, the name `path`, and has the name on disk too.
+
+    FileExistsError if the name is taken and `overwrite` is false.
+    """
+    if overwrite:
+        part.replace(path)
+    else:
+        _name_unless_taken(part, path)
+    with contextlib.suppress(OSError):  # not every system can sync a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _name_unless_taken(part: Path, path: Path) -> None:
+    """The name was found free at the beginning. Another may have taken it since."""
+    try:
+        os.link(part, path)  # unlike a rename it replaces nothing
+    except FileExistsError:
+        raise FileExistsError(f"{path} exists already") from None
+    except OSError:  # a file system without links
+        if path.exists():
+            raise FileExistsError(f"{path} exists already") from None
+        part.replace(path)
+    else:
+        part.unlink()

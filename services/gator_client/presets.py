@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gator.type.v1 import video_pb2
-from gator_client.response import to_preset
+from gator_client.fields import to_preset
 from gator_client.video import Preset, Quality
 
 

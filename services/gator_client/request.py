@@ -9,6 +9,8 @@ what has the wrong type is an error that names every bad field.
 from __future__ import annotations
 
 import math
+import uuid
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -19,9 +21,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.type.v1 import frame_pb2, video_pb2
+from gator_client.durable import Priority, RenderState
 from gator_client.errors import FieldViolation, InvalidRequestError
 from gator_client.result import RenderWarning
-from gator_client.scene import RenderOptions, Scene, Scenes
+from gator_client.scene import CreateOptions, Scene, Scenes
 from gator_client.suggestion import suggestion
 from gator_client.video import Codec, FallbackPolicy, Quality, Transition
 
@@ -33,13 +36,13 @@ _MAX_SEED = 2**64 - 1
 
 
 def to_request(
-    scenes: Scenes, **options: Unpack[RenderOptions]
+    scenes: Scenes, **options: Unpack[CreateOptions]
 ) -> tuple[pb.RenderRequest, tuple[RenderWarning, ...]]:
-    """The request for `scenes`, and what was replaced in it.
+    """The request for `scenes`, and what was replaced in it. It always has a request_id.
 
     Raises InvalidRequestError that names every field whose value cannot be sent.
     """
-    unknown = sorted(options.keys() - RenderOptions.__annotations__.keys())
+    unknown = sorted(options.keys() - CreateOptions.__annotations__.keys())
     if unknown:
         raise TypeError(f"unknown option {unknown[0]!r}{suggestion(unknown[0], _OPTIONS)}")
     fields = _Fields(strict=bool(options.get("strict")))
@@ -60,12 +63,24 @@ def to_request(
         codec=fields.codec("codec", options.get("codec")),
         strict=fields.strict,
         scenes=fields.scenes(scenes),
+        request_id=fields.text("request_id", options.get("request_id")) or str(uuid.uuid4()),
+        labels=fields.labels("labels", options.get("labels")),
+        priority=fields.priority("priority", options.get("priority")),
     )
     fields.check()
     return request, tuple(fields.warnings)
 
 
-_OPTIONS = list(RenderOptions.__annotations__)
+def to_states(states: Iterable[RenderState | str]) -> list[pb.RenderState.ValueType]:
+    """Numbers of states. InvalidRequestError that names every one that there is not."""
+    fields = _Fields(strict=True)
+    items = [states] if isinstance(states, str) else states
+    numbers = [fields.state(f"states[{index}]", state) for index, state in enumerate(items)]
+    fields.check()
+    return numbers
+
+
+_OPTIONS = list(CreateOptions.__annotations__)
 
 
 class _Fields:
@@ -173,7 +188,25 @@ class _Fields:
         name = self._choice(field, value, FallbackPolicy)
         return frame_pb2.FallbackPolicy.Value(f"FALLBACK_POLICY_{name}")
 
-    def _choice(self, field: str, value: object, known: type[StrEnum]) -> str:
+    def priority(self, field: str, value: object) -> pb.Priority.ValueType:
+        return pb.Priority.Value(f"PRIORITY_{self._choice(field, value, Priority)}")
+
+    def state(self, field: str, value: object) -> pb.RenderState.ValueType:
+        known = [state for state in RenderState if state is not RenderState.UNKNOWN]
+        return pb.RenderState.Value(f"RENDER_STATE_{self._choice(field, value, known)}")
+
+    def labels(self, field: str, value: object) -> dict[str, str]:
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            self._refuse(field, f"is {_shown(value)}; must be a mapping of texts")
+            return {}
+        return {
+            self.text(field, key) or "": self.text(f"{field}[{key}]", text) or ""
+            for key, text in value.items()
+        }
+
+    def _choice(self, field: str, value: object, known: Iterable[StrEnum]) -> str:
         """Name of the member of `known` that `value` is or names."""
         if value is None:
             return "UNSPECIFIED"

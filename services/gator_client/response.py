@@ -1,16 +1,9 @@
-"""Messages of the gateway as plain values."""
+"""Events of `Render`, results and capabilities as plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from enum import StrEnum
-from typing import TypeVar
-
-from google.protobuf.descriptor import EnumDescriptor
-from google.protobuf.duration_pb2 import Duration
-
 from gator.gateway.v1 import render_service_pb2 as pb
-from gator.type.v1 import capability_pb2, frame_pb2, video_pb2, warning_pb2
+from gator.type.v1 import capability_pb2
 from gator_client.capabilities import (
     BackendCapability,
     Capabilities,
@@ -18,22 +11,29 @@ from gator_client.capabilities import (
     Device,
     Limits,
 )
+from gator_client.fields import (
+    to_backend,
+    to_codec,
+    to_form,
+    to_preset,
+    to_preview,
+    to_progress,
+    to_provenance,
+    to_quality,
+    to_scene_progress,
+    to_seconds,
+    to_transition,
+    to_warnings,
+)
 from gator_client.result import (
-    PassedOver,
-    Provenance,
     RenderAccepted,
     RenderEvent,
-    RenderProgress,
     RenderResult,
     RenderWarning,
-    ScenePreview,
-    SceneProgress,
     SceneResult,
     VideoChunk,
+    VideoHeader,
 )
-from gator_client.video import Backend, Codec, Preset, Quality, SceneState, Transition
-
-_E = TypeVar("_E", bound=StrEnum)
 
 
 def to_event(message: pb.RenderResponse, warnings: tuple[RenderWarning, ...]) -> RenderEvent | None:
@@ -45,7 +45,7 @@ def to_event(message: pb.RenderResponse, warnings: tuple[RenderWarning, ...]) ->
     if kind == "accepted":
         return _accepted(message.accepted, warnings)
     if kind == "result":
-        return _result(message.result, warnings)
+        return to_result(message.result, warnings)
     return _passing(message, kind)
 
 
@@ -53,14 +53,22 @@ def _passing(message: pb.RenderResponse, kind: str | None) -> RenderEvent | None
     match kind:
         case "video":
             return VideoChunk(message.video.data)
+        case "video_header":
+            return to_header(message.video_header)
         case "scene":
-            return _scene_progress(message.scene)
+            return to_scene_progress(message.scene)
         case "preview":
-            return ScenePreview(message.preview.index, message.preview.jpeg, message.preview.step)
+            return to_preview(message.preview)
         case "progress":
-            return _progress(message.progress)
+            return to_progress(message.progress)
         case _:
             return None
+
+
+def to_header(message: pb.VideoHeader) -> VideoHeader:
+    """The beginning of a video."""
+    size = message.size_bytes if message.HasField("size_bytes") else None
+    return VideoHeader(message.content_tag, to_form(message.form), size)
 
 
 def to_capabilities(message: pb.GetCapabilitiesResponse) -> Capabilities:
@@ -68,11 +76,11 @@ def to_capabilities(message: pb.GetCapabilitiesResponse) -> Capabilities:
     presets = {
         quality: to_preset(item.preset)
         for item in message.presets
-        if (quality := _quality(item.quality)) is not None
+        if (quality := to_quality(item.quality)) is not None
     }
     return Capabilities(
         presets=presets,
-        transitions=tuple(t for n in message.transitions if (t := _transition(n)) is not None),
+        transitions=tuple(t for n in message.transitions if (t := to_transition(n)) is not None),
         backends=tuple(_backend_capability(item) for item in message.backends),
         device=Device(
             message.device.type,
@@ -86,106 +94,60 @@ def to_capabilities(message: pb.GetCapabilitiesResponse) -> Capabilities:
         codecs=tuple(
             CodecCapability(codec, item.encoder, item.hardware)
             for item in message.codecs
-            if (codec := _member(Codec, video_pb2.Codec.DESCRIPTOR, item.codec)) is not None
+            if (codec := to_codec(item.codec)) is not None
         ),
-    )
-
-
-def to_preset(message: video_pb2.Preset) -> Preset:
-    """What a quality stands for."""
-    return Preset(
-        message.width, message.height, message.fps, message.bitrate_kbps, message.use_case
-    )
-
-
-def to_provenance(message: frame_pb2.Provenance) -> Provenance:
-    """Where a frame came from."""
-    return Provenance(
-        backend=_backend(message.backend),
-        model=message.model,
-        seed=message.seed,
-        num_inference_steps=message.num_inference_steps,
-        guidance_scale=message.guidance_scale,
-        width=message.width,
-        height=message.height,
-        queue_time=_seconds(message.queue_time),
-        generation_time=_seconds(message.generation_time),
-        passed_over=tuple(
-            PassedOver(_backend(item.backend), item.reason, item.message)
-            for item in message.passed_over
-        ),
-        frame_sha256=message.frame_sha256.hex(),
     )
 
 
 def _accepted(message: pb.RenderAccepted, warnings: tuple[RenderWarning, ...]) -> RenderAccepted:
     return RenderAccepted(
         render_id=message.render_id,
-        warnings=warnings + _warnings(message.warnings),
-        quality=_quality(message.quality),
+        warnings=warnings + to_warnings(message.warnings),
+        quality=to_quality(message.quality),
         preset=to_preset(message.preset),
         frame_count=message.frame_count,
-        duration=_seconds(message.duration),
+        duration=to_seconds(message.duration),
         scene_count=message.scene_count,
     )
 
 
-def _progress(message: pb.RenderProgress) -> RenderProgress:
-    return RenderProgress(
-        message.scenes_finished,
-        message.scene_count,
-        message.frames_encoded,
-        message.frame_count,
-        message.fraction,
-    )
-
-
-def _scene_progress(message: pb.SceneProgress) -> SceneProgress:
-    has_provenance = message.HasField("provenance")
-    return SceneProgress(
-        index=message.index,
-        state=_member(SceneState, pb.SceneState.DESCRIPTOR, message.state) or SceneState.UNKNOWN,
-        step=message.step,
-        steps=message.steps,
-        time_left=_seconds(message.time_left) if message.HasField("time_left") else None,
-        provenance=to_provenance(message.provenance) if has_provenance else None,
-    )
-
-
-def _result(message: pb.RenderResult, warnings: tuple[RenderWarning, ...]) -> RenderResult:
+def to_result(message: pb.RenderResult, warnings: tuple[RenderWarning, ...] = ()) -> RenderResult:
+    """A finished render. `warnings` as in `to_event`."""
     return RenderResult(
         render_id=message.render_id,
-        duration=_seconds(message.duration),
+        duration=to_seconds(message.duration),
         width=message.width,
         height=message.height,
         fps=message.fps,
         format=message.format,
-        quality=_quality(message.quality),
+        quality=to_quality(message.quality),
         num_scenes=message.num_scenes,
-        transition=_transition(message.transition),
+        transition=to_transition(message.transition),
         frame_count=message.frame_count,
         frames_generated=message.frames_generated,
         size_bytes=message.size_bytes,
         sha256=message.sha256.hex(),
         scenes=tuple(_scene_result(scene) for scene in message.scenes),
-        warnings=warnings + _warnings(message.warnings),
+        warnings=warnings + to_warnings(message.warnings),
         encoder=message.encoder,
+        frames_reused=message.frames_reused,
+        form=to_form(message.form),
     )
 
 
 def _scene_result(message: pb.SceneResult) -> SceneResult:
     return SceneResult(
         index=message.index,
-        start_time=_seconds(message.start_time),
-        duration=_seconds(message.duration),
-        transition=_transition(message.transition),
+        start_time=to_seconds(message.start_time),
+        duration=to_seconds(message.duration),
+        transition=to_transition(message.transition),
         provenance=to_provenance(message.provenance),
     )
 
 
 def _backend_capability(message: capability_pb2.BackendCapability) -> BackendCapability:
     return BackendCapability(
-        _backend(message.backend), message.available, tuple(message.models), message.message
+        to_backend(message.backend), message.available, tuple(message.models), message.message
     )
 
 
@@ -193,37 +155,8 @@ def _limits(message: pb.Limits) -> Limits:
     return Limits(
         max_scenes=message.max_scenes,
         max_prompt_characters=message.max_prompt_characters,
-        max_scene_duration=_seconds(message.max_scene_duration),
-        max_transition_duration=_seconds(message.max_transition_duration),
-        max_total_duration=_seconds(message.max_total_duration),
+        max_scene_duration=to_seconds(message.max_scene_duration),
+        max_transition_duration=to_seconds(message.max_transition_duration),
+        max_total_duration=to_seconds(message.max_total_duration),
         max_total_pixels=message.max_total_pixels,
     )
-
-
-def _warnings(messages: Iterable[warning_pb2.Warning]) -> tuple[RenderWarning, ...]:
-    return tuple(RenderWarning(w.field, w.asked, w.applied, w.reason) for w in messages)
-
-
-def _seconds(duration: Duration) -> float:
-    return duration.seconds + duration.nanos / 1e9
-
-
-def _quality(number: video_pb2.Quality.ValueType) -> Quality | None:
-    return _member(Quality, video_pb2.Quality.DESCRIPTOR, number)
-
-
-def _transition(number: video_pb2.Transition.ValueType) -> Transition | None:
-    return _member(Transition, video_pb2.Transition.DESCRIPTOR, number)
-
-
-def _backend(number: frame_pb2.Backend.ValueType) -> Backend:
-    return _member(Backend, frame_pb2.Backend.DESCRIPTOR, number) or Backend.UNKNOWN
-
-
-def _member(members: type[_E], descriptor: EnumDescriptor, number: int) -> _E | None:
-    """The member that stands for an enum number; None for one that is not known here."""
-    value = descriptor.values_by_number.get(number)
-    if value is None:
-        return None
-    prefix = descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    return members.__members__.get(value.name.removeprefix(prefix))

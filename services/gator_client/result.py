@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gator_client.video import Backend, Preset, Quality, SceneState, Transition
+from gator_client.video import Backend, Preset, Quality, SceneState, Transition, VideoForm
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Provenance:
     """Better backends that were passed over, best first."""
     frame_sha256: str
     """SHA-256 of the frame's bytes as they were made, in hexadecimal."""
+    original_backend: Backend | None = None
+    """What made a frame that was stored already; None for any other."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,28 @@ class ScenePreview:
 
 
 @dataclass(frozen=True)
+class VideoHeader:
+    """The bytes of the video begin.
+
+    It comes again, with another `content_tag`, if what made the video died and another
+    makes it anew: then the bytes that came before are to be dropped.
+    """
+
+    content_tag: str
+    """Identifies the bytes: the render, the attempt that made them, the form."""
+    form: VideoForm | None
+    size_bytes: int | None = None
+    """Number of bytes of the whole; None while it is being encoded."""
+
+
+@dataclass(frozen=True)
+class ConnectionLost:
+    """The connection broke. It is made again, and then all goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class VideoChunk:
     """The next bytes of the video file."""
 
@@ -143,7 +167,7 @@ class VideoChunk:
 
 @dataclass(frozen=True)
 class RenderResult:
-    """A finished render. Always the last event; the video's size and SHA-256 were checked."""
+    """A finished render. The last event of `render`; the video's size and SHA-256 were checked."""
 
     render_id: str
     duration: float
@@ -170,6 +194,10 @@ class RenderResult:
     """What was changed in the request, and what came up on the way."""
     encoder: str
     """What coded the pictures, such as "x264 veryfast crf 18"."""
+    frames_reused: int = 0
+    """Number of scene frames that were stored already."""
+    form: VideoForm | None = None
+    """The form whose size and SHA-256 stand here."""
 
     @property
     def resolution(self) -> str:
@@ -178,6 +206,13 @@ class RenderResult:
 
 
 RenderEvent = (
-    RenderAccepted | RenderProgress | SceneProgress | ScenePreview | VideoChunk | RenderResult
+    RenderAccepted
+    | RenderProgress
+    | SceneProgress
+    | ScenePreview
+    | VideoHeader
+    | VideoChunk
+    | ConnectionLost
+    | RenderResult
 )
 """What `render` yields: accepted first, the result last, the others between."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -66,3 +66,24 @@ class RenderOptions(TypedDict, total=False):
     """How the pictures are coded. Default: H.264."""
     strict: bool
     """Refuse values that would otherwise be replaced with a warning. Default: False."""
+
+
+class CreateOptions(RenderOptions, total=False):
+    """What holds for a render, and how it is queued and found again."""
+
+    request_id: str | None
+    """Makes creating the render safe to repeat: the same id with the same content finds the
+    render that is there. Up to 128 characters. Default: one of the client's own."""
+    labels: Mapping[str, str] | None
+    """What to find the render by: up to 32 pairs."""
+    priority: str | None
+    """Which renders are made first: interactive or batch."""
+
+
+@dataclass(frozen=True)
+class Storyboard:
+    """The scenes of a video, and the options that hold for all of them."""
+
+    scenes: tuple[Scene, ...]
+    options: RenderOptions
+    """Keyword arguments for `render` and its kin."""

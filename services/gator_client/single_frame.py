@@ -15,7 +15,7 @@ from gator.frame_gen.v1 import frame_gen_service_pb2_grpc
 from gator.type.v1 import frame_pb2, video_pb2
 from gator_client.channel import open_channel
 from gator_client.errors import RenderError
-from gator_client.response import to_provenance
+from gator_client.fields import to_provenance
 from gator_client.result import Provenance
 from gator_client.scene import Scene
 from gator_client.status import to_error

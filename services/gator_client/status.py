@@ -8,7 +8,12 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from gator_client.errors import FieldViolation, InvalidRequestError, RenderError
+from gator_client.errors import (
+    FieldViolation,
+    InvalidRequestError,
+    RenderError,
+    RenderFailure,
+)
 
 _M = TypeVar("_M", bound=Message)
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -25,6 +30,11 @@ _ADVICE = {
     "UNAUTHENTICATED": "Show a token that the server knows and that has not expired (token).",
     "PERMISSION_DENIED": "Ask who runs the server for a token that may do this.",
     "INTERNAL": "This is a fault of the server. Its log has the details.",
+    "RENDER_NOT_FOUND": "`gator list` shows the renders that there are.",
+    "REQUEST_ID_REUSED": "Give another request id, or ask for just what was asked for under it.",
+    "QUOTA_EXCEEDED": "Wait until some of your renders have ended, or cancel some.",
+    "STORAGE_UNAVAILABLE": "The server's database or object store is away. Try again; if it stays "
+    "so, look at the server's log.",
     "UNIMPLEMENTED": "Is this the address of a Gator gateway, and not older than this client?",
 }
 
@@ -36,6 +46,23 @@ _CHECK_TLS = (
     "The secure connection failed. Does the server speak TLS, and is its certificate signed by a "
     "CA that this client trusts (ca_file)?"
 )
+
+
+_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+def to_failure(status: status_pb2.Status) -> RenderFailure:
+    """Why a render failed, as its `error` tells it."""
+    info = _detail(status, error_details_pb2.ErrorInfo()) or error_details_pb2.ErrorInfo()
+    code = _CODES.get(status.code, "UNKNOWN")
+    reason = info.reason or code
+    return RenderFailure(code, reason, status.message, _ADVICE.get(reason, ""), dict(info.metadata))
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """The reason that the server gave; empty where it is not the server that speaks."""
+    info = _detail(_status(error), error_details_pb2.ErrorInfo())
+    return info.reason if info else ""
 
 
 def to_error(error: grpc.aio.AioRpcError, target: str) -> RenderError:

@@ -19,28 +19,21 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import cast
 
 import yaml
 
 from gator_client.errors import Problem, StoryboardError
-from gator_client.scene import RenderOptions, Scene
+from gator_client.scene import RenderOptions, Scene, Storyboard
 from gator_client.suggestion import suggestion
 from gator_client.video import Codec, FallbackPolicy, Quality, Transition
 
+__all__ = ["Storyboard", "load_storyboard", "parse_storyboard"]
+
 MAX_FILE_SIZE = 16 << 20
 """Bytes of the largest file that is read: 500 scenes of 4,000 characters need less."""
-
-
-@dataclass(frozen=True)
-class Storyboard:
-    """The scenes of a video, and the options that hold for all of them."""
-
-    scenes: tuple[Scene, ...]
-    options: RenderOptions
-    """Keyword arguments for `render` and its kin."""
 
 
 def load_storyboard(path: Path | str) -> Storyboard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +13,11 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from gator_client.capabilities import Capabilities
 from gator_client.channel import Tls
-from gator_client.client import AsyncClient, OnEvent
+from gator_client.client import AsyncClient, OnDownload, OnEvent
+from gator_client.downloading import Writable
+from gator_client.durable import DownloadedVideo, Render, RenderState, WatchEvent
 from gator_client.result import RenderEvent, RenderResult
-from gator_client.scene import RenderOptions, Scenes
+from gator_client.scene import CreateOptions, Scenes
 from gator_client.token import Token
 
 _T = TypeVar("_T")
@@ -74,7 +76,7 @@ class Client:
         self._resources.close()
 
     def render(
-        self, scenes: Scenes, **options: Unpack[RenderOptions]
+        self, scenes: Scenes, **options: Unpack[CreateOptions]
     ) -> Generator[RenderEvent, None, None]:
         """As AsyncClient.render."""
         return self._iterate(self._client.render(scenes, **options))
@@ -84,7 +86,7 @@ class Client:
         scenes: Scenes,
         *,
         on_event: OnEvent | None = None,
-        **options: Unpack[RenderOptions],
+        **options: Unpack[CreateOptions],
     ) -> Generator[bytes, None, None]:
         """As AsyncClient.iter_video."""
         return self._iterate(self._client.iter_video(scenes, on_event=on_event, **options))
@@ -96,13 +98,67 @@ class Client:
         *,
         on_event: OnEvent | None = None,
         overwrite: bool = True,
-        **options: Unpack[RenderOptions],
+        **options: Unpack[CreateOptions],
     ) -> RenderResult:
         """As AsyncClient.render_to_file. Ctrl-C cancels the render and leaves no file."""
         return self._call(
             lambda: self._client.render_to_file(
                 scenes, path, on_event=on_event, overwrite=overwrite, **options
             )
+        )
+
+    def create(self, scenes: Scenes, **options: Unpack[CreateOptions]) -> Render:
+        """As AsyncClient.create."""
+        return self._call(lambda: self._client.create(scenes, **options))
+
+    def get(self, render_id: str) -> Render:
+        """As AsyncClient.get."""
+        return self._call(lambda: self._client.get(render_id))
+
+    def list(
+        self,
+        *,
+        states: Iterable[RenderState | str] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> Generator[Render, None, None]:
+        """As AsyncClient.list."""
+        return self._iterate(self._client.list(states=states, labels=labels))
+
+    def watch(
+        self, render_id: str, *, after_sequence: int = 0, previews: bool = False
+    ) -> Generator[WatchEvent, None, None]:
+        """As AsyncClient.watch."""
+        return self._iterate(
+            self._client.watch(render_id, after_sequence=after_sequence, previews=previews)
+        )
+
+    def wait(self, render_id: str) -> Render:
+        """As AsyncClient.wait."""
+        return self._call(lambda: self._client.wait(render_id))
+
+    def cancel(self, render_id: str) -> Render:
+        """As AsyncClient.cancel."""
+        return self._call(lambda: self._client.cancel(render_id))
+
+    def delete(self, render_id: str) -> None:
+        """As AsyncClient.delete."""
+        self._call(lambda: self._client.delete(render_id))
+
+    def retry(self, render_id: str, *, request_id: str | None = None) -> Render:
+        """As AsyncClient.retry."""
+        return self._call(lambda: self._client.retry(render_id, request_id=request_id))
+
+    def download(
+        self,
+        render_id: str,
+        to: Path | str | Writable,
+        *,
+        on_event: OnDownload | None = None,
+        overwrite: bool = True,
+    ) -> DownloadedVideo:
+        """As AsyncClient.download. Ctrl-C keeps what has come of a file."""
+        return self._call(
+            lambda: self._client.download(render_id, to, on_event=on_event, overwrite=overwrite)
         )
 
     def capabilities(self) -> Capabilities:

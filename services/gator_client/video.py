@@ -47,6 +47,15 @@ class Codec(StrEnum):
     """The smallest files, for new players; takes longer to code."""
 
 
+class VideoForm(StrEnum):
+    """How the file of a video is laid out."""
+
+    FRAGMENTED = "fragmented"
+    """Plays while it is still being written."""
+    FASTSTART = "faststart"
+    """With its index in front, as videos are stored: every player seeks in it at once."""
+
+
 class FallbackPolicy(StrEnum):
     """What becomes of a scene that no image model could make."""
 

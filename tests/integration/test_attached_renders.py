@@ -2,14 +2,15 @@
 
 import asyncio
 import hashlib
-from contextlib import AsyncExitStack
+import sqlite3
+from contextlib import AsyncExitStack, closing
 from datetime import timedelta
+from pathlib import Path
 
 import grpc
 import pytest
 
 from gateway.jobs import states, worker
-from gateway.jobs.store import stopping
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
 from gator.type.v1 import video_pb2
@@ -95,27 +96,34 @@ async def test_a_client_without_a_request_id_that_leaves_has_its_render_cancelle
             await source.ended[0].wait()
 
 
-@pytest.fixture
-def short_grace(monkeypatch):
-    """A client may be away for a second, and that is looked at often."""
-    monkeypatch.setattr(stopping, "ATTACHED_GRACE", timedelta(seconds=1))
-    monkeypatch.setattr(worker, "LAPSE_POLL", 0.2)
+def age(folder: Path, render_id: str, seconds: int) -> None:
+    """Makes the client of a render have been away for longer."""
+    with closing(sqlite3.connect(folder / "renders.sqlite3")) as database, database:
+        database.execute(
+            "update renders set attached_until = attached_until - ? where id = ?",
+            (seconds * 1_000_000, render_id),
+        )
 
 
-async def test_a_client_that_does_not_come_back_has_its_render_cancelled(tmp_path, short_grace):
+async def test_a_client_that_does_not_come_back_has_its_render_cancelled(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "LAPSE_POLL", 0.1)
     source = FrameSource()
     source.hold(0)
     async with two_gateways(source, tmp_path) as (one, other):
         call = one.Render(request(1, request_id="mine"))
         render_id = (await call.read()).accepted.render_id
         detached = await created(one, request(1))
+        await source.started[0].wait()
         call.cancel()
+        age(tmp_path, render_id, 31)
         assert (await ended(other, render_id)).state == pb.RENDER_STATE_CANCELLED
+        async with asyncio.timeout(5):
+            await source.ended[0].wait()
         assert (await got(other, detached.render_id)).state == pb.RENDER_STATE_RUNNING
         source.release(0)
 
 
-async def test_what_was_created_to_go_on_alone_does_so_when_a_client_joins_and_leaves(short_grace):
+async def test_what_was_created_to_go_on_alone_does_so_when_a_client_joins_and_leaves():
     source = FrameSource()
     source.hold(0)
     async with stack(source) as stub:

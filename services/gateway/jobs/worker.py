@@ -169,8 +169,7 @@ class Worker:
             task.cancel()
         if leases:
             await asyncio.wait(set(leases.values()))
-        for lease in leases:
-            await self._release(lease)
+        await asyncio.gather(*(self._release(lease) for lease in leases))
 
     async def _release(self, lease: Lease) -> None:
         try:

@@ -59,6 +59,11 @@ class PostgresqlDatabase:
 
     async def write(self, operation: Operation[T]) -> T:
         """As `Database.write`. Run again where a deadlock undid it."""
+        try:
+            return await self._write(operation)
+        except Exception as error:
+            if not is_undone(error):
+                raise
         return await _again.copy()(self._write, operation)
 
     async def _write(self, operation: Operation[T]) -> T:

@@ -46,6 +46,7 @@ from gateway.jobs.store import (
     retention,
     stopping,
 )
+from gateway.jobs.store.admission import Gate
 from gateway.jobs.store.database import Database
 from gateway.jobs.store.failures import cause, translated
 from gateway.jobs.store.hints import Hints
@@ -114,7 +115,7 @@ class Store:
     ) -> None:
         self._database = database
         self._hints = hints
-        self._admission = admission
+        self._gate = Gate(admission)
         self._lease = lease
         self._away: float | None = None
         """When the database was last away, by the monotonic clock."""
@@ -153,7 +154,7 @@ class Store:
                 OVERLOADED with retry_after if too many renders wait; QUOTA_EXCEEDED if the
                 owner has too many.
         """
-        return await self._write(partial(creating.create, new=new, admission=self._admission))
+        return await self._write(partial(creating.create, new=new, gate=self._gate))
 
     async def get(self, owner: str, render_id: str) -> RenderRecord:
         """The render as it stands; GatorError RENDER_NOT_FOUND if the owner has no such one."""

@@ -92,11 +92,14 @@ _ATTACHED = text("attached_until IS NOT NULL AND end_time IS NULL")
 _ENDED = text("end_time IS NOT NULL")
 
 Index("ix_renders_owner_newest", renders.c.owner, renders.c.create_time, renders.c.id)
+# Its last two columns are for claims, which then need not look at each row.
 Index(
     "ix_renders_queue",
     renders.c.owner,
     renders.c.priority,
     renders.c.due_time,
+    renders.c.attached_to,
+    renders.c.state,
     sqlite_where=_QUEUED,
     postgresql_where=_QUEUED,
 )

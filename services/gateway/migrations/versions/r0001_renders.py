@@ -63,7 +63,11 @@ def _create_renders() -> None:
 def _create_indexes() -> None:
     op.create_index("ix_renders_owner_newest", "renders", ["owner", "create_time", "id"])
     for name, columns, condition in (
-        ("ix_renders_queue", ["owner", "priority", "due_time"], "state = 'queued'"),
+        (
+            "ix_renders_queue",
+            ["owner", "priority", "due_time", "attached_to", "state"],
+            "state = 'queued'",
+        ),
         ("ix_renders_running", ["owner"], "state = 'running'"),
         ("ix_renders_attached", ["id"], "attached_until IS NOT NULL AND end_time IS NULL"),
         ("ix_renders_ended", ["end_time"], "end_time IS NOT NULL"),
