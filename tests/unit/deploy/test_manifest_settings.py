@@ -1,33 +1,18 @@
 """What manifests and compose.yaml set exists, can be used, and fits together."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from pydantic_settings import BaseSettings
 
-from compositor.settings import Settings as CompositorSettings
-from frame_gen.backends.openai_images.settings import OpenAISettings
-from frame_gen.diffusion.settings import DiffusersSettings
 from frame_gen.settings import Settings as FrameGenSettings
 from gateway.jobs.failpoints import VARIABLE as FAILPOINTS
 from gateway.settings import Settings as GatewaySettings
 from rpckit.secrets import FOLDER as SECRETS
-from rpckit.settings import ChannelSettings, LogSettings, MetricsSettings, ServerSettings, load
+from rpckit.settings import MetricsSettings, ServerSettings
+from tests.support.deployed import OTHERS, SERVICES, loaded, variables
 from tests.support.envoy import configuration
 from tests.support.manifests import OVERLAYS, Container, overlay
 
-SERVICES: dict[str, type[ServerSettings]] = {
-    "gateway": GatewaySettings,
-    "frame-gen": FrameGenSettings,
-    "compositor": CompositorSettings,
-}
-OTHERS: dict[str, tuple[type[BaseSettings], ...]] = {
-    "gateway": (ChannelSettings, LogSettings, MetricsSettings),
-    "frame-gen": (DiffusersSettings, OpenAISettings, LogSettings, MetricsSettings),
-    "compositor": (LogSettings, MetricsSettings),
-}
-"""What else each service reads."""
 BUILDS = {name: overlay(name) for name in OVERLAYS}
 CONTAINERS = [
     pytest.param(container, id=f"{build}/{container}")
@@ -38,32 +23,10 @@ CONTAINERS = [
 RUNNING = [param for param in CONTAINERS if param.values[0].pod.runs_on]
 
 
-def variables(settings: type[BaseSettings]) -> set[str]:
-    prefix = settings.model_config["env_prefix"]
-    return {
-        str(field.validation_alias or prefix + name.upper())
-        for name, field in settings.model_fields.items()
-    }
-
-
 def service(container: Container) -> str:
     """Which of the three it runs, by its image."""
     image = container.spec["image"].rpartition("/")[2].partition(":")[0]
     return image.removesuffix("-cuda")
-
-
-def loaded(
-    environment: Mapping[str, str],
-    settings: type[BaseSettings],
-    monkeypatch: pytest.MonkeyPatch,
-    folder: Path,
-) -> BaseSettings:
-    """The settings of a service with this environment, on this machine."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    if "GATOR_GATEWAY_SPOOL_DIR" in environment:  # must be there
-        monkeypatch.setenv("GATOR_GATEWAY_SPOOL_DIR", str(folder))
-    return load(settings)
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
