@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from gateway.jobs.store import SchemaError, Store
+from gateway.jobs.store import SchemaError, Store, opening
+from gateway.jobs.store.hints import Hints
 from gateway.jobs.store.tables import metadata
 from rpckit.errors import GatorError, Reason
 from tests.support.databases import Database
@@ -43,14 +43,13 @@ def empty_database(database, tmp_path):
     database.server.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def engine(database):
-    if database.file is not None:
-        return create_async_engine(f"sqlite+aiosqlite:///{database.file}")
-    import asyncpg  # noqa: PLC0415 - beside SQLAlchemy, which does not read its URLs
-
-    return create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(database.url)
-    )
+async def change(database, what):
+    """Runs a function of a connection beside any store."""
+    opened = opening.named(database.url, Hints())
+    try:
+        return await opened.exclusively(what)
+    finally:
+        await opened.close()
 
 
 async def described(database):
@@ -64,19 +63,13 @@ async def described(database):
 
 
 async def test_migrations_make_the_tables_that_the_code_works_with(database, empty_database):
-    made = engine(empty_database)
-    async with made.begin() as connection:
-        await connection.run_sync(metadata.create_all)
-    await made.dispose()
+    await change(empty_database, metadata.create_all)
     assert await described(database) == await described(empty_database)
 
     def differences(connection):
         return compare_metadata(MigrationContext.configure(connection), metadata)
 
-    migrated = engine(database)
-    async with migrated.connect() as connection:
-        assert await connection.run_sync(differences) == []
-    await migrated.dispose()
+    assert await change(database, differences) == []
 
 
 async def test_gateways_that_start_at_once_make_the_tables_once(empty_database):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -26,7 +27,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.events import RenderProgress
 from gateway.jobs.records import (
@@ -41,6 +41,7 @@ from gateway.jobs.states import Change, Phase, RenderState, after, before, judge
 from gateway.jobs.store.clock import NOW, microseconds
 from gateway.jobs.store.rows import RENDER, with_contents
 from gateway.jobs.store.tables import contents, events, in_state, renders, scenes
+from gateway.jobs.store.upsert import insert
 from gateway.jobs.store.work import Work
 
 MAX_EVENTS = 2_000
@@ -154,7 +155,9 @@ _TRIM_EVENTS = delete(events).where(
 )
 
 
-def _storing_scene(statement: Any) -> Insert:
+@cache
+def _storing_scene(dialect: str) -> Insert:
+    statement = insert(dialect, scenes)
     new = statement.excluded
     stored: Insert = statement.on_conflict_do_update(
         index_elements=[scenes.c.render_id, scenes.c.position],
@@ -163,12 +166,6 @@ def _storing_scene(statement: Any) -> Insert:
         where=or_(scenes.c.frame == "", new.frame != ""),
     )
     return stored
-
-
-_STORE_SCENE = {
-    "sqlite": _storing_scene(sqlite.insert(scenes)),
-    "postgresql": _storing_scene(postgresql.insert(scenes)),
-}
 
 
 def _one(work: Work, lease: Lease, statement: Any, values: dict[str, Any]) -> Row[Any]:
@@ -230,7 +227,7 @@ def _store_scenes(work: Work, lease: Lease, stored: Sequence[SceneRecord]) -> No
             }
             for scene in stored
         ]
-        work.connection.execute(_STORE_SCENE[work.dialect], rows)
+        work.connection.execute(_storing_scene(work.dialect), rows)
     if finished:
         values = {"the_render": lease.render_id, "newly": len(finished)}
         work.connection.execute(_GOT_FURTHER, values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -14,7 +14,6 @@ from sqlalchemy import (
     null,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.jobs.records import NewRender, RenderRecord
 from gateway.jobs.states import Phase, RenderState
@@ -22,6 +21,7 @@ from gateway.jobs.store.admission import Gate
 from gateway.jobs.store.clock import NOW
 from gateway.jobs.store.rows import RENDER, to_render, with_contents
 from gateway.jobs.store.tables import contents, labels, renders
+from gateway.jobs.store.upsert import insert
 from gateway.jobs.store.work import Work
 from rpckit.errors import GatorError, Reason
 
@@ -31,9 +31,10 @@ _BY_REQUEST_ID = select(*RENDER).where(
 _BY_ID = select(*RENDER).where(renders.c.id == bindparam("the_render"))
 
 
-def _inserting(insert: Callable[[Any], Any]) -> Insert:
+@cache
+def _inserting(dialect: str) -> Insert:
     statement: Insert = (
-        insert(renders)
+        insert(dialect, renders)
         .values(
             state=RenderState.QUEUED.value,
             epoch=0,
@@ -57,7 +58,6 @@ def _inserting(insert: Callable[[Any], Any]) -> Insert:
     return statement
 
 
-_INSERT = {"sqlite": _inserting(sqlite.insert), "postgresql": _inserting(postgresql.insert)}
 _INSERT_CONTENTS = contents.insert()
 _INSERT_LABELS = labels.insert()
 
@@ -71,7 +71,7 @@ def create(work: Work, new: NewRender, gate: Gate) -> tuple[RenderRecord, bool]:
         if (existing := _find(work, new)) is not None:
             return _same(work, existing, new), False
         raise
-    row = work.connection.execute(_INSERT[work.dialect], _values(new)).one_or_none()
+    row = work.connection.execute(_inserting(work.dialect), _values(new)).one_or_none()
     if row is None:
         if (existing := _find(work, new)) is not None:
             return _same(work, existing, new), False

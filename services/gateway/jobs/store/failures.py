@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 
-import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -42,7 +41,6 @@ _AWAY = (
     OSError,
     TimeoutError,
     PoolTimeoutError,
-    asyncpg.InterfaceError,
     InterfaceError,
     OperationalError,
 )

@@ -10,7 +10,6 @@ from gateway.jobs.store import schema
 from gateway.jobs.store.database import Database
 from gateway.jobs.store.failures import may_pass
 from gateway.jobs.store.hints import Hints
-from gateway.jobs.store.postgresql import PostgresqlDatabase
 from gateway.jobs.store.sqlite import SqliteDatabase
 
 START_TIMEOUT = 10.0
@@ -25,6 +24,9 @@ def named(url: str, hints: Hints) -> Database:
     if url.startswith(_SQLITE) and url != _SQLITE:
         return SqliteDatabase(url.removeprefix(_SQLITE), hints)
     if url.startswith(_POSTGRESQL):
+        # Late: a command that renders once, into a file, need not wait for what it never uses.
+        from gateway.jobs.store.postgresql import PostgresqlDatabase  # noqa: PLC0415
+
         return PostgresqlDatabase(url, hints)
     raise ValueError("the database's URL must be sqlite:///path/of/file or postgresql://host/name")
 

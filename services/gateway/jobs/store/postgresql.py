@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 import tenacity
@@ -30,6 +30,11 @@ _SESSION = {
     # A process that was halted in a transaction must not keep a render from the others.
     "idle_in_transaction_session_timeout": "10s",
 }
+_LIMITS = {
+    "timeout": CONNECT_TIMEOUT,
+    "command_timeout": ANSWER_TIMEOUT,
+    "server_settings": _SESSION,
+}
 _CHANGE_LOCK = 0x6761746F73
 """Key of the advisory lock for changes of the tables: "gator" and one."""
 
@@ -49,7 +54,7 @@ class PostgresqlDatabase:
         self._hints = hints
         self._notifier: Notifier | None = None
         self._engine = _engine(
-            lambda: _connect(dsn),
+            lambda: _connect(dsn, **_LIMITS),
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=CONNECT_TIMEOUT,
@@ -79,7 +84,7 @@ class PostgresqlDatabase:
 
     async def exclusively(self, change: Callable[[Connection], T]) -> T:
         """As `Database.exclusively`, by an advisory lock; it may take its time."""
-        engine = _engine(lambda: asyncpg.connect(self._dsn), poolclass=NullPool)
+        engine = _engine(lambda: _connect(self._dsn), poolclass=NullPool)
         try:
             async with engine.begin() as connection:
                 await connection.execute(
@@ -91,7 +96,7 @@ class PostgresqlDatabase:
 
     def share_hints(self) -> None:
         """As `Database.share_hints`, by NOTIFY."""
-        self._notifier = Notifier(lambda: _connect(self._dsn), self._hints.tell)
+        self._notifier = Notifier(lambda: _connect(self._dsn, **_LIMITS), self._hints.tell)
         self._hints.outgoing = self._notifier.send
 
     async def close(self) -> None:
@@ -101,11 +106,11 @@ class PostgresqlDatabase:
         await self._engine.dispose()
 
 
-async def _connect(dsn: str) -> asyncpg.Connection:
-    """A connection that gives up waiting."""
-    return await asyncpg.connect(
-        dsn, timeout=CONNECT_TIMEOUT, command_timeout=ANSWER_TIMEOUT, server_settings=_SESSION
-    )
+async def _connect(dsn: str, **limits: Any) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(dsn, **limits)
+    except asyncpg.InterfaceError as error:  # the connection broke while it was made
+        raise ConnectionError(str(error)) from error
 
 
 def _run(connection: Connection, operation: Operation[T]) -> tuple[Work, T]:
