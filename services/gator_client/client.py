@@ -81,9 +81,9 @@ class AsyncClient:
         """
         self._target = full_target(target) if target is not None else None
         self._tls = tls
-        self._token = token
-        if token is not None and self._target is not None:
-            check_token(token, self._target, tls=bool(tls), in_clear=token_in_clear)
+        self._token = token if self._target is not None else None
+        if self._token is not None:
+            check_token(self._token, self.target, tls=bool(tls), in_clear=token_in_clear)
         self._timeout = timeout
         self._resources = AsyncExitStack()
         self._stub: RenderServiceAsyncStub | None = None

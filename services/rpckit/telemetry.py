@@ -47,7 +47,7 @@ def _with_span(
 
 
 _OURS = ("compositor", "frame_gen", "gateway", "gator_client", "rpckit", "standalone")
-"""Packages whose debug lines are shown. Libraries put what they send, prompts and all, in theirs."""
+"""Packages whose debug lines are shown; libraries may put what they send, a prompt, in theirs."""
 
 
 def configure_logging(settings: LogSettings | None = None) -> None:

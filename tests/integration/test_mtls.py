@@ -28,6 +28,7 @@ from rpckit.server import ServerStartError
 from rpckit.settings import ChannelSettings, SettingsError
 from rpckit.status import DETAILS_KEY, from_status, status_pb2
 from rpckit.testing import LoopbackSettings, running
+from standalone import Standalone
 from tests.support.certificates import SERVER, Party, expired, with_uri
 from tests.support.echo import Echo, echo_service, stream, unary
 
@@ -394,17 +395,27 @@ async def refused_unary(call):
     return raised.value
 
 
-async def test_reflection_is_off_unless_asked_for(server, client):
+async def test_reflection_is_off_but_for_a_server_on_loopback(tmp_path, monkeypatch):
     from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc  # noqa: PLC0415
 
-    async def names(settings):
-        async with connected(settings, None) as channel:
-            stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-            request = reflection_pb2.ServerReflectionRequest(list_services="")
-            (answer,) = [a async for a in stub.ServerReflectionInfo(iter([request]))]
-            return {service.name for service in answer.list_services_response.service}
+    async def names(channel):
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        (answer,) = [a async for a in stub.ServerReflectionInfo(iter([request]))]
+        return {service.name for service in answer.list_services_response.service}
 
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await names(LoopbackSettings())
-    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "gator.frame_gen.v1.FrameGenService" in await names(LoopbackSettings(reflection=True))
+    async with connected(LoopbackSettings(), None) as channel:
+        error = await refused_unary(names(channel))
+    assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+    async with connected(LoopbackSettings(reflection=True), None) as channel:
+        assert "gator.frame_gen.v1.FrameGenService" in await names(channel)
+    monkeypatch.setenv("GATOR_GATEWAY_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("GATOR_GATEWAY_INSECURE", "true")
+    monkeypatch.setenv("GATOR_GATEWAY_GRACE", "1")
+    for listen, answers in (("localhost:0", True), ("0.0.0.0:0", False)):
+        async with Standalone(listen=listen) as stack, open_channel(stack.address) as channel:
+            if answers:
+                assert "gator.gateway.v1.RenderService" in await names(channel)
+            else:
+                error = await refused_unary(names(channel))
+                assert error.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -71,11 +72,17 @@ class Issuer:
         return json.dumps({"keys": keys})
 
     def token(self, owner: str = "ada", headers: dict | None = None, **claims: object) -> str:
-        """A token that is good for a minute but for `claims`; None leaves a claim out."""
+        """A token that is good for a minute but for `claims`.
+
+        None leaves a claim out; a timedelta is counted from now.
+        """
         algorithm, key = self._keys[self.newest]
         now = int(time.time())
         whole = {"iss": ISSUER, "aud": AUDIENCE, "sub": owner, "iat": now, "exp": now + 60}
-        whole = {name: value for name, value in (whole | claims).items() if value is not None}
+        for name, value in claims.items():
+            since = isinstance(value, timedelta)
+            whole[name] = now + int(value.total_seconds()) if since else value
+        whole = {name: value for name, value in whole.items() if value is not None}
         return jwt.encode(whole, key, algorithm, headers={"kid": self.newest} | (headers or {}))
 
 

@@ -31,11 +31,12 @@ def serve(
 ) -> None:
     """Run the services as a server, until Ctrl-C or SIGTERM.
 
-    All three in one process, for this machine, or for others:
+    All three in one process, for this machine, or for others, who must then show a
+    token or a certificate (docs/security.md):
 
       gator serve
 
-      gator serve --listen 0.0.0.0:50051
+      GATOR_GATEWAY_AUTH_TOKENS_FILE=tokens.toml gator serve --listen 0.0.0.0:50051
 
     One of them, as in a deployment of three. Settings come from the environment
     (GATOR_GATEWAY_..., GATOR_FRAME_GEN_..., GATOR_COMPOSITOR_...):
