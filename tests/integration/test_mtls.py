@@ -257,8 +257,10 @@ async def test_certificates_and_their_ca_change_under_load_and_no_call_is_lost(s
         await load.some(200)
         assert servicer.certificates == {"new"}
         assert not held.done()
+        assert len(channel._retired) == 1  # it still carries the held stream
         servicer.hold.set()
         assert await held == ""
+        assert not channel._retired
 
 
 async def test_connections_that_grow_old_lose_no_call(server, client):
