@@ -62,6 +62,10 @@ _LOAD_SECONDS = Histogram(
     buckets=(1, 2, 5, 10, 20, 40, 60, 120, 300, 600, 1_200),
 )
 
+# What may happen is shown before it does: the first time is an increase then.
+for _phase in ("encode", "denoise", "decode"):
+    _OUT_OF_MEMORY.labels(_phase)
+
 
 def frame_made(provenance: Provenance) -> None:
     """Counts a frame, what was passed over for it, and its times."""

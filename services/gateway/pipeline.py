@@ -23,6 +23,7 @@ from typing import Protocol
 
 import tenacity
 
+from gateway import metrics
 from gateway.events import (
     Accepted,
     ComposeEvent,
@@ -164,6 +165,7 @@ class Pipeline:
                     for index in range(len(self._render.scenes)):
                         group.create_task(self._make(index))
                     group.create_task(self._compose())
+                    group.create_task(self._await_compositor())
         finally:
             self._outbox.close()
 
@@ -262,7 +264,8 @@ class Pipeline:
             wait=_wait_as_told,
             reraise=True,
         )
-        with tracing.span("compose", {"gator.video.quality": self._render.quality.name}):
+        quality = self._render.quality.name.lower()
+        with tracing.span("compose", {"gator.video.quality": quality}):
             await retrying(self._compose_once)
 
     def _is_waiting_for_compositor(self, error: BaseException) -> bool:
@@ -272,6 +275,10 @@ class Pipeline:
             and error.reason is Reason.OVERLOADED
             and not self._accepted.is_set()
         )
+
+    async def _await_compositor(self) -> None:
+        with metrics.AWAITING_COMPOSITOR.track_inprogress():
+            await self._accepted.wait()
 
     async def _compose_once(self) -> None:
         plan: ComposePlan | None = None

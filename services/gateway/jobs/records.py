@@ -183,6 +183,8 @@ class Claim:
     render: RenderRecord
     scenes: tuple[SceneRecord, ...]
     """What earlier attempts stored, in order."""
+    taken_over: bool = False
+    """Whether another worker had it, whose lease ran out."""
 
     @property
     def exhausted(self) -> bool:

@@ -43,6 +43,8 @@ class Worker:
         self._store = store
         self._run_attempt = run_attempt
         self._capacity = capacity
+        metrics.RUNNING_LIMIT.set(capacity)
+        metrics.expect_outcomes(outcome.value for outcome in Outcome)
         self._keeper = LeaseKeeper(store, self._lost, rhythm)
         self._running: dict[Lease, asyncio.Task[None]] = {}
         self._wanted = asyncio.Event()
@@ -104,6 +106,7 @@ class Worker:
             task = asyncio.create_task(self._attempt(claim), name=f"render {claim.lease.render_id}")
             self._running[claim.lease] = task
         metrics.RUNNING.inc(len(claims))
+        metrics.TAKEN_OVER.inc(sum(claim.taken_over for claim in claims))
         return len(claims) == free
 
     async def _lapse(self) -> None:
@@ -123,6 +126,7 @@ class Worker:
     async def _attempt(self, claim: Claim) -> None:
         lease = claim.lease
         outcome = Outcome.LOST
+        began = time.monotonic()
         try:
             with (
                 structlog.contextvars.bound_contextvars(render_id=lease.render_id),
@@ -137,7 +141,7 @@ class Worker:
             # Not even its failure could be written: the lease runs out.
             log.exception("attempt broke off", render_id=lease.render_id)
         finally:
-            metrics.ATTEMPTS.labels(outcome.value).inc()
+            metrics.attempt_ended(outcome.value, time.monotonic() - began)
             metrics.RUNNING.dec()
             self._keeper.remove(lease)
             del self._running[lease]

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal, TypeVar
 
+from gateway import metrics
 from gateway.events import RenderProgress
 from gateway.jobs.records import (
     Admission,
@@ -52,7 +53,7 @@ from gateway.jobs.store.failures import cause, translated
 from gateway.jobs.store.hints import Hints
 from gateway.jobs.store.schema import SchemaError
 from gateway.jobs.store.stopping import ATTACHED_GRACE
-from gateway.jobs.store.work import Operation
+from gateway.jobs.store.work import Operation, named
 from rpckit.errors import FieldViolation, GatorError, Reason, invalid
 from rpckit.telemetry import logger
 
@@ -121,10 +122,12 @@ class Store:
         """When the database was last away, by the monotonic clock."""
 
     async def _write(self, operation: Operation[T]) -> T:
-        return await self._told(self._database.write, operation)
+        with metrics.store_operation(named(operation)):
+            return await self._told(self._database.write, operation)
 
     async def _read(self, operation: Operation[T]) -> T:
-        return await self._told(self._database.read, operation)
+        with metrics.store_operation(named(operation)):
+            return await self._told(self._database.read, operation)
 
     async def _told(self, run: Callable[[A], Awaitable[T]], argument: A) -> T:
         """Runs something, with what the database raises told as the caller can use it."""
