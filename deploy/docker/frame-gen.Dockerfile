@@ -4,7 +4,6 @@
 # With models, for NVIDIA GPUs (torch brings CUDA with it; the node brings its driver):
 #   docker build -f deploy/docker/frame-gen.Dockerfile --build-arg VARIANT=cuda -t gator/frame-gen-cuda:0.1.0 .
 # PYTHON_IMAGE takes a digest (python:3.11.14-slim-bookworm@sha256:...) or a mirror of yours.
-ARG VARIANT=cpu
 ARG PYTHON_IMAGE=docker.io/library/python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
@@ -16,22 +15,17 @@ RUN --mount=type=cache,target=/root/.cache \
     python3 -m venv /opt/uv \
     && /opt/uv/bin/pip install --quiet --disable-pip-version-check "$(grep '^uv==' requirements.lock)" \
     && python3 -m venv --without-pip /opt/gator
-COPY pyproject.toml ./
-
 # Packages first: they change seldom.
-FROM build AS build-cpu
+COPY pyproject.toml ./
+ARG VARIANT=cpu
 RUN --mount=type=cache,target=/root/.cache \
-    /opt/uv/bin/uv pip install --quiet --python /opt/gator/bin/python --constraint requirements.lock \
-      --requirements pyproject.toml --extra frame-gen --extra openai --extra otel
-
-FROM build AS build-cuda
-RUN --mount=type=cache,target=/root/.cache \
-    /opt/uv/bin/uv pip install --quiet --python /opt/gator/bin/python --constraint requirements.lock \
-      --requirements pyproject.toml --extra diffusers --extra openai --extra otel
-
-# hadolint ignore=DL3006
-FROM build-${VARIANT} AS whole
-WORKDIR /build
+    case "$VARIANT" in \
+      cpu) extra=frame-gen ;; \
+      cuda) extra=diffusers ;; \
+      *) echo "VARIANT is $VARIANT; it may be cpu or cuda" >&2; exit 1 ;; \
+    esac \
+    && /opt/uv/bin/uv pip install --quiet --python /opt/gator/bin/python --constraint requirements.lock \
+      --requirements pyproject.toml --extra "$extra" --extra openai --extra otel
 COPY README.md LICENSE ./
 COPY services services
 RUN --mount=type=cache,target=/root/.cache \
@@ -41,7 +35,7 @@ RUN --mount=type=cache,target=/root/.cache \
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="gator frame-gen" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=whole /opt/gator /opt/gator
+COPY --from=build /opt/gator /opt/gator
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \

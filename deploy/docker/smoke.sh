@@ -26,7 +26,18 @@ cleanup() {
     $ENGINE rm --force "$NAME-$service" >/dev/null 2>&1 || true
   done
 }
-trap cleanup EXIT
+ended() {
+  local status=$?
+  if [ "$status" != 0 ]; then
+    for service in gateway compositor frame-gen; do
+      echo "==> the last that $service logged" >&2
+      $ENGINE logs --tail 20 "$NAME-$service" >&2 || true
+    done
+  fi
+  cleanup
+  exit "$status"
+}
+trap ended EXIT
 cleanup
 
 # Like the pods of deploy/k8s: nothing is writable but what is mounted.
