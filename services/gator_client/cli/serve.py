@@ -59,11 +59,12 @@ async def _serve(listen: str) -> None:
             ServerStartError,
             Standalone,
             configure_logging,
+            exported_traces,
             metrics_endpoint,
         )
     configure_logging()
     try:
-        with metrics_endpoint():
+        with metrics_endpoint(), exported_traces("gator"):
             async with Standalone(listen=listen, durable=True) as stack:
                 typer.echo(f"Gator Video listens on {stack.address}. Ctrl-C ends it. Try:\n")
                 typer.echo(f'  gator render "a quiet harbour at dawn" --server {stack.address}')
