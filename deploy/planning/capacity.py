@@ -14,6 +14,7 @@ import argparse
 import heapq
 import math
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -57,11 +58,9 @@ class Ceiling:
     """Updates a second of one PostgreSQL on two cores, measured with 16 connections. A larger
     machine stands several times that."""
     object_bytes: float = 1.0e9
-    """Bytes a second into and out of one bucket before it is worth asking its provider."""
+    """Bytes a second into one bucket above which its provider is worth asking: an assumption."""
     object_puts: float = 3_500.0
     """Writes a second under one prefix of S3, as Amazon documents."""
-    network_bytes_per_core: float = 0.85e9
-    """Raw frames a second that one core moves by gRPC, measured."""
 
 
 QUALITIES = {"draft": 0.25, "standard": 0.55, "high": 1.0, "premium": 3.6}
@@ -143,7 +142,7 @@ def gpus_for(load: Load, cost: Cost, wait: float = 10.0, seed: int = 1) -> int:
 
 def _arrivals(load: Load, seconds: float, seed: int) -> Iterator[float]:
     """When frames are asked for: renders at random times, all their scenes at once."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - a simulation, the same each time
     now = 0.0
     while load.renders_per_hour and (now := now + chance.expovariate(load.renders_per_hour / HOUR)):
         if now > seconds:
@@ -192,11 +191,6 @@ def shares(load: Load, cost: Cost, ceiling: Ceiling) -> list[Share]:
             peak.stored_bytes_per_hour / HOUR / ceiling.object_bytes,
             "shorter frame_ttl; a second bucket",
         ),
-        Share(
-            "one core that moves frames",
-            peak.frame_bytes_per_second / ceiling.network_bytes_per_core,
-            "more gateways: each moves the frames of its own renders",
-        ),
     ]
     return sorted(found, key=lambda share: -share.share)
 
@@ -207,15 +201,24 @@ def report(load: Load, cost: Cost, ceiling: Ceiling) -> str:
     peak = demand(replace(load, renders_per_hour=load.renders_per_hour * load.burst), cost)
     gpus = gpus_for(load, cost)
     lines = [
-        f"{load.renders_per_hour:,.0f} renders an hour, {load.scenes} scenes, {load.quality}, "
-        f"bursts of {load.burst:g}x, {load.reused:.0%} of frames reused",
+        (
+            f"{load.renders_per_hour:,.0f} renders an hour, {load.scenes} scenes, {load.quality}, "
+            f"bursts of {load.burst:g}x, {load.reused:.0%} of frames reused"
+        ),
         f"  GPUs                 {gpus:>10,}   {need.gpus_busy:,.2f} busy on average",
-        f"  compositor cores     {math.ceil(peak.compositor_cores):>10,}   "
-        f"{need.compositor_cores:,.2f} on average",
-        f"  gateway cores        {math.ceil(peak.gateway_cores):>10,}   "
-        f"{need.gateway_cores:,.2f} on average",
+        (
+            f"  compositor cores     {math.ceil(peak.compositor_cores):>10,}   "
+            f"{need.compositor_cores:,.2f} on average"
+        ),
+        (
+            f"  gateway cores        {math.ceil(peak.gateway_cores):>10,}   "
+            f"{need.gateway_cores:,.2f} on average"
+        ),
         f"  renders at a time    {peak.renders_at_a_time:>10,.0f}   in a burst",
-        f"  database             {peak.transactions_per_second:>10,.0f}   transactions/s in a burst",
+        (
+            f"  database             {peak.transactions_per_second:>10,.0f}   "
+            "transactions/s in a burst"
+        ),
         f"  objects written      {peak.puts_per_second:>10,.0f}   a second in a burst",
         f"  stored               {need.stored_bytes_per_hour / 1e9:>10,.1f}   GB an hour",
         f"  frames on the wire   {peak.frame_bytes_per_second / 1e6:>10,.0f}   MB/s in a burst",
@@ -247,7 +250,7 @@ def main() -> None:
     sizes = [asked.renders_per_hour] if asked.renders_per_hour else [10.0, 1_000.0, 100_000.0]
     for size in sizes:
         load = Load(size, asked.scenes, asked.quality, asked.reused, asked.burst)
-        print(report(load, cost, Ceiling()), end="\n\n")
+        sys.stdout.write(report(load, cost, Ceiling()) + "\n\n")
 
 
 if __name__ == "__main__":
