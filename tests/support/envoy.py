@@ -82,6 +82,7 @@ async def envoy(
     *,
     variant: str = "plaintext",
     secrets: Path | None = None,
+    public: Path | None = None,
 ) -> AsyncIterator[Envoy]:
     """A configuration of deploy/envoy on free ports of loopback.
 
@@ -90,11 +91,12 @@ async def envoy(
         replicas: host:port of each replica of each cluster.
         variant: plaintext or mtls.
         secrets: for mtls, a folder with tls.crt, tls.key and ca.crt.
+        public: the same for clients of the edge; unset is `secrets`.
     """
     # In a short place: the admin interface is a socket in it.
     with tempfile.TemporaryDirectory(prefix="envoy-") as made:
         folder = Path(made)
-        file = moved(name, replicas, folder, variant=variant, secrets=secrets)
+        file = moved(name, replicas, folder, variant=variant, secrets=secrets, public=public)
         process = await asyncio.create_subprocess_exec(
             BINARY,
             *("--config-path", file, "--use-dynamic-base-id", "--concurrency", "1"),
@@ -131,16 +133,15 @@ def moved(
     *,
     variant: str = "plaintext",
     secrets: Path | None = None,
+    public: Path | None = None,
 ) -> Path:
     """Writes a configuration into `folder` that listens on loopback and finds its files there."""
     config = configuration(name, variant)
     shutil.copy(CONFIGURATIONS / "gator.protoset", folder)
     for file in (CONFIGURATIONS / variant).glob("*.yaml"):
         if file.stem not in NAMES:
-            text = file.read_text()
-            for place in ("/etc/gator/tls", "/etc/gator/public-tls"):
-                text = text.replace(place, str(secrets))
-            (folder / file.name).write_text(text)
+            text = file.read_text().replace("/etc/gator/public-tls", str(public or secrets))
+            (folder / file.name).write_text(text.replace("/etc/gator/tls", str(secrets)))
     admin = {"pipe": {"path": str(folder / "admin")}}
     config["admin"]["address"] = admin
     for listener in config["static_resources"]["listeners"]:
