@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PROTOSET := deploy/envoy/gator.protoset
 MODELS := $(VENV)/.models-installed
 PEERS := build/peers/.installed
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --build-constraint requirements.lock
@@ -21,14 +22,14 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@echo "==> installing the services and the tools into $(VENV), versions of requirements.lock"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
-	@$(INSTALL) --group dev --editable '.[standalone]'
+	@$(INSTALL) --group dev --editable '.[standalone,otel]'
 	@touch $@
 
 # torch by pip, which takes a CPU build where one lies on the machine.
 $(MODELS): $(INSTALLED)
 	@echo "==> installing what image models need: torch, diffusers, openai; the first time takes minutes"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock torch
-	@$(INSTALL) --editable '.[standalone,diffusers,openai]'
+	@$(INSTALL) --editable '.[standalone,otel,diffusers,openai]'
 	@touch $@
 
 demo: $(INSTALLED) ## Render out/demo.mp4 from prompts, with no server and no model.
@@ -55,6 +56,9 @@ lint: $(MODELS) ## Check style, types, layers, the API and the generated stubs.
 	@$(call generate,build/stubs)
 	@diff --recursive --exclude=__pycache__ --exclude=py.typed --exclude=__init__.py services/gator build/stubs/gator \
 	  || { echo "services/gator is not what protos/ generates: run make protos"; exit 1; }
+	@$(call protoset,build/gator.protoset)
+	@cmp --quiet build/gator.protoset $(PROTOSET) \
+	  || { echo "$(PROTOSET) is not what protos/ generates: run make protos"; exit 1; }
 
 bench: $(INSTALLED) $(PEERS) ## Measure composing and renders against ffmpeg, moviepy and x264.
 	@echo "==> measuring; this takes about 15 minutes, and BENCH_ARGS=--help tells how to take less"
@@ -71,10 +75,11 @@ bench-gpu: $(MODELS) ## Measure image generation on this device against diffuser
 	@echo "==> measuring full-size models with random weights; on a CPU use BENCH_GPU_ARGS=--tiny"
 	@$(BIN)/python -m tests.benchmarks_gpu $(BENCH_GPU_ARGS)
 
-protos: $(INSTALLED) ## Generate the stubs under services/gator from protos.
+protos: $(INSTALLED) ## Generate services/gator, and what Envoy knows of the API, from protos.
 	@find services/gator -name '*_pb2*' -delete
 	@$(call generate,services)
 	@find services/gator -type d -not -name __pycache__ -exec touch {}/__init__.py \;
+	@$(call protoset,$(PROTOSET))
 
 lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows in requirements.lock.
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --fork-strategy fewest \
@@ -93,4 +98,10 @@ mkdir -p $(1) && $(BIN)/python -m grpc_tools.protoc --proto_path=protos \
   --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) \
   $$(find protos/gator -name '*.proto' | sort) && rm -f $(1)/gator/type/v1/*_pb2_grpc.py*
+endef
+
+# $(call protoset,FILE): the gateway's API with all it refers to, and what errors carry, for Envoy.
+define protoset
+$(BIN)/python -m grpc_tools.protoc --proto_path=protos --include_imports --descriptor_set_out=$(1) \
+  protos/gator/gateway/v1/render_service.proto protos/google/rpc/error_details.proto
 endef

@@ -22,6 +22,7 @@ from rpckit.video import PRESETS, Codec, Preset, Quality, Transition, VideoForm
 MAX_SCENES = 500
 MAX_SCENE_SECONDS = 600
 MAX_TRANSITION_SECONDS = 10
+MAX_TOTAL_SECONDS = 7_200
 DEFAULT_TRANSITION = Fraction(1, 2)
 FORMAT = "MP4"
 
@@ -141,6 +142,11 @@ def _specification(message: pb.ComposeSpecification) -> Specification:
         raise invalid(*reader.violations)
     fps = PRESETS[quality].fps
     scenes = tuple(reader.scene(i, scene, fps) for i, scene in enumerate(message.scenes))
+    total = sum(scene.duration for scene in scenes)
+    if total > MAX_TOTAL_SECONDS:
+        reader.refuse(
+            "scenes", f"last {float(total):g} s; at most {MAX_TOTAL_SECONDS} s are composed"
+        )
     if reader.violations:
         raise invalid(*reader.violations)
     return Specification(quality, scenes, codec, forms)

@@ -12,9 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from compositor import metrics
 from compositor.engine import Cancelled, Engine
 from compositor.handoff import MAX_CHUNK, PROGRESS_INTERVAL, Output, StillQueue
 from compositor.intake import Intake, Part
+from compositor.observed import observed
 from compositor.planes import Planes, still
 from compositor.spool import Spool
 from compositor.timeline import Timeline, plan
@@ -96,6 +98,7 @@ class Compositor:
         self._max_concurrent = max_concurrent
         self._retry_after = retry_after
         self._composing = 0
+        metrics.LIMIT.set(max_concurrent)
 
     async def compose(self, parts: AsyncIterator[Part]) -> AsyncGenerator[Event]:
         """Composes one video from the parts of a call's input.
@@ -135,6 +138,7 @@ class Compositor:
     @contextmanager
     def _admission(self) -> Iterator[None]:
         if self._composing >= self._max_concurrent:
+            metrics.REFUSED.inc()
             raise GatorError(
                 Reason.OVERLOADED,
                 f"{self._composing} videos are being composed, as many as may be at a time; "
@@ -143,7 +147,8 @@ class Compositor:
             )
         self._composing += 1
         try:
-            yield
+            with metrics.RUNNING.track_inprogress():
+                yield
         finally:
             self._composing -= 1
 
@@ -178,7 +183,7 @@ class _Composition:
         loop = asyncio.get_running_loop()
         self._composing = loop.run_in_executor(
             self._threads,
-            self._engine.compose,
+            observed(self._engine),
             self._preset,
             self._timeline,
             self._stills,

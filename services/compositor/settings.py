@@ -20,6 +20,8 @@ class Settings(ServerSettings):
 
     model_config = settings_config("GATOR_COMPOSITOR_")
 
+    listen: str = "127.0.0.1:50053"
+    """Address to listen on, host:port. Port 0 takes a free one."""
     engine: Literal["auto", "reference"] = "auto"
     """What makes H.264 videos: `reference` codes every picture, `auto` only the stills and
     what cannot be told from them."""

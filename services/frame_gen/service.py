@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from frame_gen import metrics
 from frame_gen.backends.base import GenerationRequest, Plan, Preview, Progress, Queued
 from frame_gen.backends.diffusers import DiffusersBackend
 from frame_gen.backends.fallback import Done, FallbackChain
@@ -24,6 +25,7 @@ class FrameGenService:
         """What makes the frames."""
         self._max_requests = max_requests
         self._requests = 0
+        metrics.REQUESTS_LIMIT.set(max_requests)
 
     async def generate(
         self, request: GenerationRequest, remaining: float | None
@@ -34,6 +36,7 @@ class FrameGenService:
             GatorError: OVERLOADED; what `FallbackChain.generate` raises.
         """
         if self._requests >= self._max_requests:
+            metrics.REFUSED.inc()
             raise GatorError(
                 Reason.OVERLOADED,
                 f"{self._requests} frames are being made or wait, as many as this service takes; "
@@ -42,9 +45,10 @@ class FrameGenService:
             )
         self._requests += 1
         try:
-            async with aclosing(self.chain.generate(request, remaining)) as events:
-                async for event in events:
-                    yield event
+            with metrics.REQUESTS.track_inprogress():
+                async with aclosing(self.chain.generate(request, remaining)) as events:
+                    async for event in events:
+                        yield event
         finally:
             self._requests -= 1
 

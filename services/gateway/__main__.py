@@ -12,6 +12,7 @@ from gateway.jobs.store import SchemaError, Store
 from gateway.servicer import build
 from gateway.settings import Settings
 from rpckit.errors import GatorError
+from rpckit.secrets import read_secrets
 from rpckit.server import run
 from rpckit.settings import SettingsError, load
 
@@ -24,6 +25,7 @@ async def _migrate() -> None:
 def migrate() -> None:
     """Brings the database's tables up to date."""
     try:
+        read_secrets()
         asyncio.run(_migrate())
     except (SettingsError, SchemaError, GatorError, ValueError) as error:
         sys.exit(f"Error: {error}")

@@ -32,6 +32,10 @@ from gator.frame_gen.v1.frame_gen_service_pb2_grpc import FrameGenServiceStub
 from rpckit.errors import Code, FieldViolation, GatorError, Reason, invalid
 from rpckit.status import from_rpc_error
 from rpckit.telemetry import RENDER_ID_KEY
+from rpckit.tracing import ClientCall, client_span
+
+_FRAME_GEN = frame_gen_pb.DESCRIPTOR.services_by_name["FrameGenService"].full_name
+_COMPOSITOR = compositor_pb.DESCRIPTOR.services_by_name["CompositorService"].full_name
 
 CAPABILITIES_TIMEOUT = 10.0
 """Seconds."""
@@ -47,10 +51,9 @@ class CallContext:
     timeout: Callable[[], float | None]
     """Seconds that a call may take from now; None is no limit."""
 
-    @property
-    def metadata(self) -> grpc.aio.Metadata:
-        """The metadata of each call."""
-        return grpc.aio.Metadata((RENDER_ID_KEY, self.render_id))
+    def metadata(self, traced: ClientCall) -> grpc.aio.Metadata:
+        """The metadata of a call."""
+        return grpc.aio.Metadata((RENDER_ID_KEY, self.render_id), *traced.metadata)
 
 
 class FrameGen:
@@ -63,32 +66,34 @@ class FrameGen:
     async def plan(self, render: Render, index: int) -> FramePlan | None:
         """What would make the frame of scene `index`; None from a service that cannot tell."""
         left = self._context.timeout()
-        try:
-            message = await self._stub.PlanFrame(
-                plan_frame_request(render, index),
-                metadata=self._context.metadata,
-                timeout=PLAN_TIMEOUT if left is None else min(left, PLAN_TIMEOUT),
-            )
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                return None
-            raise _of_scene(_failed(error, "frame_gen"), index) from error
+        with client_span(f"{_FRAME_GEN}/PlanFrame") as traced:
+            try:
+                message = await self._stub.PlanFrame(
+                    plan_frame_request(render, index),
+                    metadata=self._context.metadata(traced),
+                    timeout=PLAN_TIMEOUT if left is None else min(left, PLAN_TIMEOUT),
+                )
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return None
+                raise _of_scene(_failed(error, "frame_gen"), index) from error
         return frame_plan(message)
 
     async def generate(self, render: Render, index: int) -> AsyncGenerator[FrameEvent, None]:
         """Makes the frame of scene `index`. GatorError if the call fails."""
-        call = self._stub.GenerateFrame(
-            generate_frame_request(render, index),
-            metadata=self._context.metadata,
-            timeout=self._context.timeout(),
-        )
-        try:
-            async for message in call:
-                yield frame_event(message, index)
-        except grpc.aio.AioRpcError as error:
-            raise _of_scene(_failed(error, "frame_gen"), index) from error
-        finally:
-            call.cancel()
+        with client_span(f"{_FRAME_GEN}/GenerateFrame") as traced:
+            call = self._stub.GenerateFrame(
+                generate_frame_request(render, index),
+                metadata=self._context.metadata(traced),
+                timeout=self._context.timeout(),
+            )
+            try:
+                async for message in call:
+                    yield frame_event(message, index)
+            except grpc.aio.AioRpcError as error:
+                raise _of_scene(_failed(error, "frame_gen"), index) from error
+            finally:
+                call.cancel()
 
 
 _BROKEN_OFF = {
@@ -128,26 +133,27 @@ class Compositor:
         self, render: Render, frames: AsyncGenerator[SpooledFrame, None]
     ) -> AsyncGenerator[ComposeEvent, None]:
         """Makes the video, closing each frame once it is sent. GatorError if the call fails."""
-        call = self._stub.Compose(  # type: ignore[call-arg]  # requests are written below
-            metadata=self._context.metadata, timeout=self._context.timeout()
-        )
-        sending = asyncio.create_task(_send(call, render, frames), name="compose input")
-        # The compositor would wait for a frame that cannot be sent.
-        sending.add_done_callback(lambda task: call.cancel() if _failure(task) else None)
-        try:
-            async for message in call:
-                yield compose_event(message)
-            await sending
-        except grpc.aio.AioRpcError as error:
-            raise _not_the_clients(_failed(error, "compositor")) from error
-        except asyncio.CancelledError:
-            if sending.done() and (failure := _failure(sending)):
-                raise failure from None
-            raise
-        finally:
-            sending.cancel()
-            call.cancel()
-            await asyncio.wait([sending])
+        with client_span(f"{_COMPOSITOR}/Compose") as traced:
+            call = self._stub.Compose(  # type: ignore[call-arg]  # requests are written below
+                metadata=self._context.metadata(traced), timeout=self._context.timeout()
+            )
+            sending = asyncio.create_task(_send(call, render, frames), name="compose input")
+            # The compositor would wait for a frame that cannot be sent.
+            sending.add_done_callback(lambda task: call.cancel() if _failure(task) else None)
+            try:
+                async for message in call:
+                    yield compose_event(message)
+                await sending
+            except grpc.aio.AioRpcError as error:
+                raise _not_the_clients(_failed(error, "compositor")) from error
+            except asyncio.CancelledError:
+                if sending.done() and (failure := _failure(sending)):
+                    raise failure from None
+                raise
+            finally:
+                sending.cancel()
+                call.cancel()
+                await asyncio.wait([sending])
 
 
 def _not_the_clients(error: GatorError) -> GatorError:
@@ -196,12 +202,13 @@ async def frame_gen_capabilities(
 ) -> frame_gen_pb.GetCapabilitiesResponse:
     """What the frame generation service can do. GatorError if it cannot be asked."""
     request = frame_gen_pb.GetCapabilitiesRequest()
-    try:
-        return await FrameGenServiceStub(channel).GetCapabilities(
-            request, timeout=CAPABILITIES_TIMEOUT
-        )
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error, "frame_gen") from error
+    with client_span(f"{_FRAME_GEN}/GetCapabilities") as traced:
+        try:
+            return await FrameGenServiceStub(channel).GetCapabilities(
+                request, metadata=traced.metadata, timeout=CAPABILITIES_TIMEOUT
+            )
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "frame_gen") from error
 
 
 async def compositor_capabilities(
@@ -209,9 +216,10 @@ async def compositor_capabilities(
 ) -> compositor_pb.GetCapabilitiesResponse:
     """What the compositor can do. GatorError if it cannot be asked."""
     request = compositor_pb.GetCapabilitiesRequest()
-    try:
-        return await CompositorServiceStub(channel).GetCapabilities(
-            request, timeout=CAPABILITIES_TIMEOUT
-        )
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error, "compositor") from error
+    with client_span(f"{_COMPOSITOR}/GetCapabilities") as traced:
+        try:
+            return await CompositorServiceStub(channel).GetCapabilities(
+                request, metadata=traced.metadata, timeout=CAPABILITIES_TIMEOUT
+            )
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "compositor") from error

@@ -23,6 +23,7 @@ from typing import Protocol
 
 import tenacity
 
+from gateway import metrics
 from gateway.events import (
     Accepted,
     ComposeEvent,
@@ -47,6 +48,7 @@ from gateway.outbox import Outbox
 from gateway.progress import ProgressMeter
 from gateway.request import Render, RenderWarning
 from gateway.spool import SpooledFrame
+from rpckit import tracing
 from rpckit.errors import GatorError, Reason
 from rpckit.frame import FrameHeader
 from rpckit.provenance import Provenance
@@ -163,6 +165,7 @@ class Pipeline:
                     for index in range(len(self._render.scenes)):
                         group.create_task(self._make(index))
                     group.create_task(self._compose())
+                    group.create_task(self._await_compositor())
         finally:
             self._outbox.close()
 
@@ -175,10 +178,12 @@ class Pipeline:
                 lambda: index <= self._composing + self._settings.scenes_ahead
             )
         async with self._making:
-            made = await self._make_with_retries(index)
-            with made.frame.kept_open():
-                self._made[index].set_result(made)
-                await self._frame_source.keep(index, made)
+            with tracing.span("scene", {"gator.scene.index": index}) as scene:
+                made = await self._make_with_retries(index)
+                scene.set_attributes(made.provenance.span_attributes)
+                with made.frame.kept_open():
+                    self._made[index].set_result(made)
+                    await self._frame_source.keep(index, made)
         key = ("scene", index)
         self._outbox.retract(key)
         self._outbox.retract(("preview", index))
@@ -201,6 +206,7 @@ class Pipeline:
 
     async def _make_once(self, index: int) -> MadeScene:
         if found := await self._frame_source.find(self._render, index):
+            tracing.current().set_attribute("gator.scene.found", True)
             return found
         spooled: SpooledFrame | None = None
         try:
@@ -258,7 +264,9 @@ class Pipeline:
             wait=_wait_as_told,
             reraise=True,
         )
-        await retrying(self._compose_once)
+        quality = self._render.quality.name.lower()
+        with tracing.span("compose", {"gator.video.quality": quality}):
+            await retrying(self._compose_once)
 
     def _is_waiting_for_compositor(self, error: BaseException) -> bool:
         """Whether it had no room; the render then waits, for as long as its client does."""
@@ -267,6 +275,10 @@ class Pipeline:
             and error.reason is Reason.OVERLOADED
             and not self._accepted.is_set()
         )
+
+    async def _await_compositor(self) -> None:
+        with metrics.AWAITING_COMPOSITOR.track_inprogress():
+            await self._accepted.wait()
 
     async def _compose_once(self) -> None:
         plan: ComposePlan | None = None
@@ -297,6 +309,13 @@ class Pipeline:
     async def _finish(self, plan: ComposePlan, summary: ComposeSummary) -> None:
         self._meter.frames_encoded = summary.frame_count
         self._post_progress()
+        tracing.current().set_attributes(
+            {
+                "gator.video.pictures": summary.frame_count,
+                "gator.video.bytes": summary.stored.size,
+                "gator.video.encoder": summary.encoder,
+            }
+        )
         scenes = [made.result() for made in self._made]
         warnings = self._render.warnings + tuple(w for scene in scenes for w in scene.warnings)
         provenances = tuple(scene.provenance for scene in scenes)

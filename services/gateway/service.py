@@ -10,6 +10,7 @@ from contextlib import aclosing
 
 import grpc
 
+from gateway import metrics
 from gateway.convert import stored
 from gateway.downstream import CallContext, Compositor, FrameGen
 from gateway.events import Accepted, DownloadPart, RenderEvent
@@ -33,6 +34,7 @@ from rpckit.client import hop_timeout, open_channel
 from rpckit.errors import GatorError, Reason, invalid
 from rpckit.settings import ChannelSettings
 from rpckit.telemetry import logger
+from rpckit.tracing import current_origin
 
 log = logger(__name__)
 
@@ -231,12 +233,14 @@ class RenderService:
 
     async def ready(self) -> bool:
         """Whether the stores and both services below can be reached."""
-        states = [
-            await self._host.ready(),
-            self._reachable("frame_gen", self.frame_gen),
-            self._reachable("compositor", self.compositor),
-        ]
-        return all(states)
+        states = {
+            "database": await self._host.ready(),
+            "frame_gen": self._reachable("frame_gen", self.frame_gen),
+            "compositor": self._reachable("compositor", self.compositor),
+        }
+        for name, reached in states.items():
+            metrics.show_reached(name, reached=reached)
+        return all(states.values())
 
     def _reachable(self, name: str, channel: grpc.aio.Channel) -> bool:
         state = channel.get_state(try_to_connect=True)
@@ -271,6 +275,7 @@ def _new_render(
         priority=handling.priority,
         labels=handling.labels,
         attached_to=attached_to,
+        origin=current_origin(),
     )
 
 
@@ -287,6 +292,7 @@ def _retry(source: RenderRecord, request_id: str) -> NewRender:
         priority=source.priority,
         labels=stored.labels_of(source.request),
         retry_of=source.render_id,
+        origin=current_origin(),
     )
 
 

@@ -10,22 +10,20 @@ from typing import Any
 import grpc
 
 from gateway.convert.capabilities import capabilities
-from gateway.convert.events import download_response, render_response
+from gateway.convert.events import download_response, render_response, video_file_responses
 from gateway.convert.renders import page_message, render_message, states_asked, watch_response
-from gateway.convert.requests import download_asked, render_asked
+from gateway.convert.requests import download_asked, render_asked, video_file_asked
 from gateway.downstream import compositor_capabilities, frame_gen_capabilities
 from gateway.service import RenderService
 from gateway.settings import Settings
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1 import render_service_pb2_grpc as stubs
+from rpckit.identity import caller
 from rpckit.server import Service
 from rpckit.settings import ChannelSettings
 from rpckit.version import VERSION
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-OWNER = ""
-"""Whose renders these are: everybody's, as long as callers have no identity."""
 
 
 class RenderServicer(stubs.RenderServiceServicer):
@@ -39,7 +37,9 @@ class RenderServicer(stubs.RenderServiceServicer):
         self, request: pb.RenderRequest, context: Context
     ) -> AsyncIterator[pb.RenderResponse]:
         """Renders a video and streams what happens."""
-        events = self._service.render(OWNER, render_asked(request), context.time_remaining())
+        events = self._service.render(
+            caller().owner, render_asked(request), context.time_remaining()
+        )
         async with aclosing(events):
             async for event in events:
                 yield render_response(event)
@@ -48,14 +48,14 @@ class RenderServicer(stubs.RenderServiceServicer):
         self, request: pb.CreateRenderRequest, context: Context
     ) -> pb.CreateRenderResponse:
         """Stores a render and returns it."""
-        snapshot = await self._service.create(OWNER, render_asked(request.render))
+        snapshot = await self._service.create(caller().owner, render_asked(request.render))
         return pb.CreateRenderResponse(render=render_message(snapshot))
 
     async def GetRender(
         self, request: pb.GetRenderRequest, context: Context
     ) -> pb.GetRenderResponse:
         """Returns a render."""
-        snapshot = await self._service.get(OWNER, request.render_id)
+        snapshot = await self._service.get(caller().owner, request.render_id)
         return pb.GetRenderResponse(render=render_message(snapshot))
 
     async def ListRenders(
@@ -63,7 +63,7 @@ class RenderServicer(stubs.RenderServiceServicer):
     ) -> pb.ListRendersResponse:
         """Returns a page of renders."""
         page = await self._service.list_renders(
-            OWNER,
+            caller().owner,
             states=states_asked(request),
             labels=dict(request.labels),
             page_size=request.page_size,
@@ -76,7 +76,7 @@ class RenderServicer(stubs.RenderServiceServicer):
     ) -> AsyncIterator[pb.WatchRenderResponse]:
         """Streams what happens to a render."""
         events = self._service.watch(
-            OWNER, request.render_id, request.after_sequence, previews=request.previews
+            caller().owner, request.render_id, request.after_sequence, previews=request.previews
         )
         async with aclosing(events):
             async for event in events:
@@ -86,30 +86,40 @@ class RenderServicer(stubs.RenderServiceServicer):
         self, request: pb.CancelRenderRequest, context: Context
     ) -> pb.CancelRenderResponse:
         """Stops a render."""
-        snapshot = await self._service.cancel(OWNER, request.render_id)
+        snapshot = await self._service.cancel(caller().owner, request.render_id)
         return pb.CancelRenderResponse(render=render_message(snapshot))
 
     async def DeleteRender(
         self, request: pb.DeleteRenderRequest, context: Context
     ) -> pb.DeleteRenderResponse:
         """Deletes a render."""
-        await self._service.delete(OWNER, request.render_id)
+        await self._service.delete(caller().owner, request.render_id)
         return pb.DeleteRenderResponse()
 
     async def DownloadVideo(
         self, request: pb.DownloadVideoRequest, context: Context
     ) -> AsyncIterator[pb.DownloadVideoResponse]:
         """Streams the video of a render."""
-        parts = self._service.download(OWNER, download_asked(request))
+        parts = self._service.download(caller().owner, download_asked(request))
         async with aclosing(parts):
             async for part in parts:
                 yield download_response(part)
+
+    async def GetVideoFile(
+        self, request: pb.GetVideoFileRequest, context: Context
+    ) -> AsyncIterator[pb.GetVideoFileResponse]:
+        """Streams the stored video of a render as an HTTP body."""
+        parts = self._service.download(caller().owner, video_file_asked(request))
+        async with aclosing(parts):
+            async for part in parts:
+                for body in video_file_responses(part):
+                    yield body
 
     async def RetryRender(
         self, request: pb.RetryRenderRequest, context: Context
     ) -> pb.RetryRenderResponse:
         """Stores a render with the request of another."""
-        snapshot = await self._service.retry(OWNER, request.render_id, request.request_id)
+        snapshot = await self._service.retry(caller().owner, request.render_id, request.request_id)
         return pb.RetryRenderResponse(render=render_message(snapshot))
 
     async def GetCapabilities(

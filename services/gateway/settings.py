@@ -13,7 +13,8 @@ from pydantic import DirectoryPath, Field
 
 from gateway.jobs.records import Admission
 from gateway.request import Limits
-from rpckit.settings import ServerSettings, settings_config
+from rpckit.auth_settings import ClientFacingSettings
+from rpckit.settings import settings_config
 
 
 def _user_state() -> Path:
@@ -25,7 +26,7 @@ def _user_state() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser()
 
 
-class Settings(ServerSettings):
+class Settings(ClientFacingSettings):
     """What the gateway can be told."""
 
     model_config = settings_config("GATOR_GATEWAY_")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
-DEFAULT_PORT = 50051
-"""The port of `gator serve`."""
+from gator_client.target import on_loopback
+from gator_client.token import Token, read_token
 
 # Before its first message a call may be tried again by gRPC: nothing has begun.
 _RETRY = {
@@ -51,34 +52,77 @@ class Tls:
     """The key of that certificate."""
 
 
-_LOOPBACK = re.compile(r"(127\.[\d.]+|localhost|\[::1\]):\d+")
-
-
-def full_target(target: str) -> str:
-    """`target` with the port of `gator serve` where it names none."""
-    bare_ipv6 = target.startswith("[") and target.endswith("]")
-    return f"{target}:{DEFAULT_PORT}" if bare_ipv6 or ":" not in target else target
-
-
-def open_channel(target: str, tls: bool | Tls) -> grpc.aio.Channel:
+def open_channel(target: str, tls: bool | Tls, token: Token | None = None) -> grpc.aio.Channel:
     """A channel to `target`, "host:port" or what else gRPC takes. Connects on first use.
 
-    Raises OSError if a file of `tls` cannot be read.
+    Each call shows the token, if there is one. Raises OSError if a file cannot be
+    read, ValueError if `token` can be none.
     """
     options: list[tuple[str, str | int]] = list(_OPTIONS)
-    if _LOOPBACK.fullmatch(target):
+    if on_loopback(target):
         # No proxy that the environment names can reach this machine's own loopback.
         options.append(("grpc.enable_http_proxy", 0))
+    showing = _showing(token)
     if not tls:
-        return grpc.aio.insecure_channel(target, options=options)
+        return grpc.aio.insecure_channel(target, options=options, interceptors=showing)
     files = tls if isinstance(tls, Tls) else Tls()
     credentials = grpc.ssl_channel_credentials(
         root_certificates=_read(files.ca_file),
         private_key=_read(files.key_file),
         certificate_chain=_read(files.cert_file),
     )
-    return grpc.aio.secure_channel(target, credentials, options=options)
+    return grpc.aio.secure_channel(target, credentials, options=options, interceptors=showing)
 
 
 def _read(path: Path | None) -> bytes | None:
     return None if path is None else Path(path).read_bytes()
+
+
+class _ShowsToken:
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    def _shown(self, call: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
+        given = [] if call.metadata is None else list(call.metadata)
+        header = ("authorization", f"Bearer {read_token(self._token)}")
+        metadata = grpc.aio.Metadata(*given, header)
+        return grpc.aio.ClientCallDetails(
+            call.method, call.timeout, metadata, call.credentials, call.wait_for_ready
+        )
+
+
+_Continue = Callable[[grpc.aio.ClientCallDetails, Any], Any]
+
+
+# Two classes: gRPC takes one object for one kind of call. All calls of the API send one message.
+class _ShowsTokenOnce(
+    _ShowsToken,
+    grpc.aio.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]  # not at run time
+):
+    async def intercept_unary_unary(
+        self,
+        continuation: _Continue,
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        return await continuation(self._shown(client_call_details), request)
+
+
+class _ShowsTokenOnStream(
+    _ShowsToken,
+    grpc.aio.UnaryStreamClientInterceptor,  # type: ignore[type-arg]  # not at run time
+):
+    async def intercept_unary_stream(
+        self,
+        continuation: _Continue,
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        return await continuation(self._shown(client_call_details), request)
+
+
+def _showing(token: Token | None) -> Sequence[Any]:
+    if token is None:
+        return ()
+    read_token(token)  # what is wrong with it is told before a call is made
+    return (_ShowsTokenOnce(token), _ShowsTokenOnStream(token))

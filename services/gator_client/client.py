@@ -18,7 +18,7 @@ from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1 import render_service_pb2_grpc
 from gator_client.attached import AttachedRender
 from gator_client.capabilities import Capabilities
-from gator_client.channel import Tls, full_target, open_channel
+from gator_client.channel import Tls, open_channel
 from gator_client.downloading import Download, Writable, WritableDestination
 from gator_client.durable import DownloadedVideo, DownloadEvent, Render, RenderState, WatchEvent
 from gator_client.durable_response import to_render
@@ -31,6 +31,8 @@ from gator_client.response import to_capabilities
 from gator_client.result import RenderEvent, RenderResult, VideoChunk, VideoHeader
 from gator_client.scene import CreateOptions, Scenes
 from gator_client.status import to_error
+from gator_client.target import full_target
+from gator_client.token import Token, check_token
 from gator_client.watching import Watch
 
 if TYPE_CHECKING:
@@ -66,14 +68,22 @@ class AsyncClient:
         target: str | None = None,
         *,
         tls: bool | Tls = False,
+        token: Token | None = None,
+        token_in_clear: bool = False,
         timeout: float | None = None,
     ) -> None:
         """`target` is "host:port" of a gateway; None runs the services in this process.
 
+        `token` is shown with each call; a Path names a file that holds it, read at each
+        call. Without TLS it is shown on this machine only, unless `token_in_clear`
+        says that something else keeps the connection private; else ValueError.
         `timeout` is for a whole call, in seconds; None waits as long as it takes.
         """
         self._target = full_target(target) if target is not None else None
         self._tls = tls
+        self._token = token if self._target is not None else None
+        if self._token is not None:
+            check_token(self._token, self.target, tls=bool(tls), in_clear=token_in_clear)
         self._timeout = timeout
         self._resources = AsyncExitStack()
         self._stub: RenderServiceAsyncStub | None = None
@@ -91,7 +101,7 @@ class AsyncClient:
                 stack = await resources.enter_async_context(embedded())
                 resources.callback(setattr, self, "_target", None)
                 self._target = stack.address
-            channel = open_channel(self._target, self._tls)
+            channel = open_channel(self._target, self._tls, self._token)
             await resources.enter_async_context(channel)
             self._resources = resources.pop_all()
         self._stub = render_service_pb2_grpc.RenderServiceStub(channel)

@@ -27,6 +27,8 @@ _ADVICE = {
     "DEADLINE_EXCEEDED": "Allow more time (timeout), or ask for fewer scenes or a lower quality.",
     "GENERATION_FAILED": "Try again, with fewer steps or a lower quality if it stays so, or allow "
     "placeholders.",
+    "UNAUTHENTICATED": "Show a token that the server knows and that has not expired (token).",
+    "PERMISSION_DENIED": "Ask who runs the server for a token that may do this.",
     "INTERNAL": "This is a fault of the server. Its log has the details.",
     "RENDER_NOT_FOUND": "`gator list` shows the renders that there are.",
     "REQUEST_ID_REUSED": "Give another request id, or ask for just what was asked for under it.",

@@ -18,6 +18,7 @@ from gator_client.downloading import Writable
 from gator_client.durable import DownloadedVideo, Render, RenderState, WatchEvent
 from gator_client.result import RenderEvent, RenderResult
 from gator_client.scene import CreateOptions, Scenes
+from gator_client.token import Token
 
 _T = TypeVar("_T")
 
@@ -36,10 +37,14 @@ class Client:
         target: str | None = None,
         *,
         tls: bool | Tls = False,
+        token: Token | None = None,
+        token_in_clear: bool = False,
         timeout: float | None = None,
     ) -> None:
         """As AsyncClient."""
-        self._client = AsyncClient(target, tls=tls, timeout=timeout)
+        self._client = AsyncClient(
+            target, tls=tls, token=token, token_in_clear=token_in_clear, timeout=timeout
+        )
         self._resources = ExitStack()
         self._portal: BlockingPortal | None = None
 

@@ -6,8 +6,9 @@ import json
 
 import grpc
 
-from rpckit.settings import ChannelSettings
-from rpckit.tls import channel_credentials
+from rpckit.reloading_channel import ReloadingChannel
+from rpckit.settings import ChannelSettings, SettingsError
+from rpckit.tls import TlsFileError, channel_credentials
 
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -38,15 +39,26 @@ _OPTIONS: list[tuple[str, str | int]] = [
 
 
 def open_channel(target: str, settings: ChannelSettings | None = None) -> grpc.aio.Channel:
-    """A channel to `target` (host:port or a gRPC name), plaintext or TLS by the settings."""
+    """A channel to `target` (host:port or a gRPC name), plaintext or TLS by the settings.
+
+    Certificates are used as their files have them, also when those change.
+
+    Raises:
+        SettingsError: a file that the settings name cannot be used.
+    """
     settings = settings or ChannelSettings()
-    credentials = channel_credentials(settings)
     options = list(_OPTIONS)
     if settings.tls_server_name:
         options.append(("grpc.ssl_target_name_override", settings.tls_server_name))
+    try:
+        credentials = channel_credentials(settings)
+    except TlsFileError as error:
+        raise SettingsError(f"GATOR_CHANNEL_TLS_...: {error}") from None
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options)
-    return grpc.aio.secure_channel(target, credentials, options=options)
+    return ReloadingChannel(
+        credentials, lambda current: grpc.aio.secure_channel(target, current, options=options)
+    )
 
 
 def hop_timeout(remaining: float | None, reserve: float) -> float | None:

@@ -23,6 +23,8 @@ class Code(Enum):
     """There is no such thing for this caller."""
     ALREADY_EXISTS = 6
     """It is there already, with other content."""
+    PERMISSION_DENIED = 7
+    """The caller is known, and may not. Ask who runs the service."""
     RESOURCE_EXHAUSTED = 8
     """Too much at the moment. Try again after `retry_after`."""
     FAILED_PRECONDITION = 9
@@ -35,6 +37,8 @@ class Code(Enum):
     """A service is away. Try again."""
     DATA_LOSS = 15
     """Bytes arrived other than they were sent."""
+    UNAUTHENTICATED = 16
+    """The service does not know who calls. Show other credentials."""
 
 
 class Reason(Enum):
@@ -62,6 +66,8 @@ class Reason(Enum):
     OFFSET_OUT_OF_RANGE = "OFFSET_OUT_OF_RANGE"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
 
     @property
     def code(self) -> Code:
@@ -92,6 +98,8 @@ _CODES = {
     Reason.OFFSET_OUT_OF_RANGE: Code.OUT_OF_RANGE,
     Reason.QUOTA_EXCEEDED: Code.RESOURCE_EXHAUSTED,
     Reason.STORAGE_UNAVAILABLE: Code.UNAVAILABLE,
+    Reason.UNAUTHENTICATED: Code.UNAUTHENTICATED,
+    Reason.PERMISSION_DENIED: Code.PERMISSION_DENIED,
 }
 
 

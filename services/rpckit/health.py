@@ -8,6 +8,10 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2
 
+LIVENESS = "liveness"
+"""Name under which a process is SERVING as long as it answers, whether or not it is ready: one
+whose database is away should get no calls, but a restart would not help."""
+
 
 class HealthServicer(health.aio.HealthServicer):  # type: ignore[misc,name-defined]  # untyped
     """grpc.health.v1.Health. A call of Watch ends at the drain, after its last status."""

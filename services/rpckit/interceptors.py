@@ -1,4 +1,4 @@
-"""Around every call of a server: context for logs, errors to statuses, bounded writes.
+"""Around every call of a server: its caller, logs, its span, errors to statuses, bounded writes.
 
 A stream handler becomes a coroutine that writes what the servicer's generator
 yields. So a call that is cancelled while it writes closes the generator at
@@ -9,7 +9,6 @@ collector finds them.
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -18,9 +17,13 @@ from typing import Any, cast
 import grpc
 import structlog
 
+from rpckit.auth import Door, Peer
 from rpckit.errors import GatorError, Reason
+from rpckit.identity import calling
+from rpckit.metrics import RpcCall
 from rpckit.status import DETAILS_KEY, grpc_code, to_status
 from rpckit.telemetry import RENDER_ID_KEY, logger
+from rpckit.tracing import answered, server_span
 
 log = logger(__name__)
 
@@ -42,6 +45,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         """`service` is named in errors; `write_timeout` is in seconds."""
         self._service = service
         self._write_timeout = write_timeout
+        self.door = Door()
+        """Who is let in."""
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -83,11 +88,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
     def _stream(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: Context) -> None:
-            async with self._around(method, context):
+            async with self._around(method, context) as counted:
                 responses = cast("AsyncGenerator[Any]", behaviour(request, context))
                 async with aclosing(responses):
                     async for response in responses:
                         await self._write(context, response)
+                        counted.wrote()
 
         return call
 
@@ -103,18 +109,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             ) from None
 
     @asynccontextmanager
-    async def _around(self, method: str, context: Context) -> AsyncIterator[None]:
-        started = time.monotonic()
+    async def _around(self, method: str, context: Context) -> AsyncIterator[RpcCall]:
+        rpc = method.removeprefix("/")
+        counted = RpcCall(rpc)
         self._running += 1
         self._idle.clear()
-        metadata = dict(context.invocation_metadata() or ())
-        bound = {"rpc": method.removeprefix("/")}
-        if render_id := metadata.get(RENDER_ID_KEY):
+        metadata = tuple(context.invocation_metadata() or ())
+        told = dict(metadata)
+        bound = {"rpc": rpc}
+        if render_id := told.get(RENDER_ID_KEY):
             bound["render_id"] = str(render_id)
-        with structlog.contextvars.bound_contextvars(**bound):
+        with server_span(rpc, told) as span, structlog.contextvars.bound_contextvars(**bound):
             code = "OK"
             try:
-                yield
+                peer = Peer.of(context.auth_context())
+                identity = await self.door.admit(method, metadata, peer)
+                if identity.name:  # until the end of this task, which is the call's own
+                    structlog.contextvars.bind_contextvars(caller=identity.name)
+                with calling(identity):
+                    yield counted
             except GatorError as error:
                 code = error.code.name
                 log.info("call failed", reason=error.reason.name, message=error.message)
@@ -133,8 +146,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
                 code = "INTERNAL"
                 await self._abort(context, self._fault(error))
             finally:
-                elapsed = round(time.monotonic() - started, 4)
-                log.debug("call ended", code=code, seconds=elapsed)
+                log.debug("call ended", code=code, seconds=round(counted.ended(code), 4))
+                answered(span, code)
                 self._running -= 1
                 if self._running == 0:
                     self._idle.set()

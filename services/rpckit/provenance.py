@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from gator.type.v1 import frame_pb2
 from rpckit.times import to_duration, to_seconds
+from rpckit.tracing import Attribute, Attributes
 
 
 class Backend(Enum):
@@ -54,6 +55,25 @@ class Provenance:
     """Better backends, best first."""
     original_backend: Backend | None = None
     """What made a frame that was stored already (backend CACHE); None for any other."""
+
+    @property
+    def span_attributes(self) -> Attributes:
+        """What a span says of the frame."""
+        over = [f"{over.backend.name.lower()}: {over.reason}" for over in self.passed_over]
+        attributes: dict[str, Attribute] = {
+            "gator.frame.backend": self.backend.name.lower(),
+            "gator.frame.model": self.model,
+            "gator.frame.steps": self.num_inference_steps,
+            "gator.frame.guidance_scale": self.guidance_scale,
+            "gator.frame.width": self.width,
+            "gator.frame.height": self.height,
+            "gator.frame.queue_seconds": float(self.queue_time),
+            "gator.frame.generation_seconds": float(self.generation_time),
+            "gator.frame.passed_over": over,
+        }
+        if self.original_backend is not None:
+            attributes["gator.frame.original_backend"] = self.original_backend.name.lower()
+        return attributes
 
     def to_proto(self) -> frame_pb2.Provenance:
         """The message of this provenance."""

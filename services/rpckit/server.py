@@ -14,12 +14,15 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from rpckit.health import HealthServicer
+from rpckit.auth import door, warn_of_open_doors
+from rpckit.health import LIVENESS, HealthServicer
 from rpckit.interceptors import CallInterceptor
 from rpckit.metrics import metrics_endpoint
+from rpckit.secrets import read_secrets
 from rpckit.settings import ServerSettings, SettingsError, load
 from rpckit.telemetry import configure_logging, logger
-from rpckit.tls import server_credentials
+from rpckit.tls import TlsFileError, server_credentials
+from rpckit.trace_export import exported_traces
 
 log = logger(__name__)
 
@@ -91,7 +94,15 @@ class RunningServer:
         self._health = HealthServicer()
         self._watch: asyncio.Task[None] | None = None
         self._calls = CallInterceptor(service.name, settings.write_timeout)
-        self._server = grpc.aio.server(interceptors=[self._calls], options=_OPTIONS)
+        options = list(_OPTIONS)
+        if settings.max_connection_age:
+            options.append(
+                ("grpc.max_connection_age_ms", round(settings.max_connection_age * 1000))
+            )
+        self._server = grpc.aio.server(interceptors=[self._calls], options=options)
+        self._probes = grpc.aio.server(options=_OPTIONS)
+        self.health_port = 0
+        """The port for probes in plaintext, once started; 0 without one."""
 
     @property
     def address(self) -> str:
@@ -107,6 +118,7 @@ class RunningServer:
         if settings.reflection:
             names = (service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
+        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         await self._set_health(serving=False)
         try:
             await service.start()
@@ -114,21 +126,40 @@ class RunningServer:
             await service.close()
             raise
         try:
-            credentials = server_credentials(settings)
-            if credentials is None:
-                self.port = self._server.add_insecure_port(settings.listen)
-            else:
-                self.port = self._server.add_secure_port(settings.listen, credentials)
-            await self._server.start()
+            await self._listen()
         except (RuntimeError, OSError) as error:
-            await service.close()
+            await self._give_up()
+            where = " or ".join(filter(None, [settings.listen, settings.health_listen]))
             raise ServerStartError(
-                f"the {service.name} service cannot listen on {settings.listen}. Is another "
-                "server on that port, or a certificate file missing?"
+                f"the {service.name} service cannot listen on {where}. Is another server on "
+                "that port?"
             ) from error
+        except (TlsFileError, SettingsError) as error:
+            await self._give_up()
+            raise ServerStartError(f"the {service.name} service cannot start: {error}") from error
         self._watch = asyncio.create_task(self._watch_readiness(), name=f"{service.name} health")
         log.info("listening", service=service.name, address=self.address)
         return self
+
+    async def _listen(self) -> None:
+        settings = self._settings
+        self._calls.door = door(settings)
+        warn_of_open_doors(self.service.name, settings)
+        credentials = server_credentials(settings)
+        if credentials is None:
+            self.port = self._server.add_insecure_port(settings.listen)
+        else:
+            self.port = self._server.add_secure_port(settings.listen, credentials)
+        if settings.health_listen:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
+            self.health_port = self._probes.add_insecure_port(settings.health_listen)
+            await self._probes.start()
+        await self._server.start()
+
+    async def _give_up(self) -> None:
+        await self._probes.stop(None)
+        await self._calls.door.close()
+        await self.service.close()
 
     async def __aexit__(
         self,
@@ -146,6 +177,8 @@ class RunningServer:
         self._health.release_watchers()
         await self._server.stop(self._settings.grace)
         await self._calls.idle()
+        await self._probes.stop(None)
+        await self._calls.door.close()
         await self.service.close()
         log.info("stopped", service=self.service.name)
 
@@ -176,15 +209,18 @@ def run(settings_class: type[S], build: Callable[[S], Service]) -> None:
 
     What keeps it from starting is one line on standard error, and exit status 1.
     """
-    configure_logging()
 
     async def main() -> None:
         settings = load(settings_class)
         with metrics_endpoint():
-            async with RunningServer(build(settings), settings):
-                await until_terminated()
+            service = build(settings)
+            with exported_traces(f"gator-{service.name.replace('_', '-')}"):
+                async with RunningServer(service, settings):
+                    await until_terminated()
 
     try:
+        read_secrets()
+        configure_logging()
         asyncio.run(main())
     except (SettingsError, ServerStartError) as error:
         sys.exit(f"Error: {error}")

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic_settings
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 T = TypeVar("T", bound=BaseSettings)
+
+
+def split_names(value: object) -> object:
+    """The names in a value of the environment, with commas between them."""
+    if isinstance(value, str):
+        return tuple(name for part in value.split(",") if (name := part.strip()))
+    return value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
+"""Names with commas between them."""
 
 
 class SettingsError(Exception):
@@ -81,11 +92,23 @@ class ServerSettings(BaseSettings):
     reflection: bool = False
     """Whether clients may read the API from the server (gRPC reflection)."""
     tls_cert_file: Path | None = None
-    """Certificate chain, PEM. With `tls_key_file` turns on TLS."""
+    """Certificate chain, PEM. With `tls_key_file` turns on TLS. These files are read again when
+    they change, for the connections that come then."""
     tls_key_file: Path | None = None
-    """Private key of the certificate, PEM."""
+    """Private key of the certificate, PEM, without a passphrase."""
     tls_client_ca_file: Path | None = None
     """Certificate authorities of clients, PEM. Set, a client must show a certificate."""
+    tls_client_names: Names = ()
+    """Names, with commas between them, of which a client's certificate must carry one: a DNS or
+    URI name, or the common name of one that has neither. Empty takes every client that
+    `tls_client_ca_file` vouches for."""
+    health_listen: str = Field(default="", pattern=r"^$|^.*:\d+$")
+    """Address of a second port, host:port, plaintext, that answers grpc.health.v1.Health and
+    nothing else: for probes that speak no TLS, such as those of Kubernetes. Empty has none."""
+    max_connection_age: float = Field(default=3600.0, ge=0, le=31_536_000)
+    """Seconds after which a client is told to connect again, give or take a tenth; running calls
+    go on. So load spreads to new servers, and a certificate that was renewed or withdrawn counts.
+    0 never tells."""
     drain_delay: float = Field(default=0.0, ge=0, le=600)
     """Seconds between the health turning NOT_SERVING and the refusal of new calls."""
     grace: float = Field(default=20.0, ge=0, le=3600)
@@ -99,6 +122,8 @@ class ServerSettings(BaseSettings):
             raise ValueError("tls_cert_file and tls_key_file go together: set both or neither")
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:
             raise ValueError("tls_client_ca_file needs tls_cert_file and tls_key_file")
+        if self.tls_client_names and self.tls_client_ca_file is None:
+            raise ValueError("tls_client_names needs tls_client_ca_file")
         return self
 
 

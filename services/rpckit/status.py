@@ -113,13 +113,25 @@ def from_rpc_error(error: grpc.aio.AioRpcError, downstream: str) -> GatorError:
     trailers: dict[str, bytes] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]  # pairs
     if details := trailers.get(DETAILS_KEY):
         with suppress(DecodeError):  # else not ours: a proxy's, perhaps
-            return from_status(status_pb2.Status.FromString(details))
+            return _not_the_callers(from_status(status_pb2.Status.FromString(details)), downstream)
     reason = _reason_of_code(error.code().value[0])
     if reason is Reason.DEADLINE_EXCEEDED:
         message = f"{downstream} did not finish in time; give the call a later deadline"
     else:
         message = f"{downstream}: {error.details() or error.code().name}"
-    return GatorError(reason, message, metadata={"downstream": downstream})
+    failure = GatorError(reason, message, metadata={"downstream": downstream})
+    return _not_the_callers(failure, downstream)
+
+
+def _not_the_callers(error: GatorError, downstream: str) -> GatorError:
+    """What `downstream` holds against this service's own credentials is not its caller's fault."""
+    if error.reason not in (Reason.UNAUTHENTICATED, Reason.PERMISSION_DENIED):
+        return error
+    return GatorError(
+        Reason.DOWNSTREAM_UNAVAILABLE,
+        f"{downstream} refuses this service: {error.message}",
+        metadata={**error.metadata, "downstream": downstream},
+    )
 
 
 def _reason_of_code(code: int) -> Reason:
@@ -130,4 +142,6 @@ def _reason_of_code(code: int) -> Reason:
         Code.RESOURCE_EXHAUSTED.value: Reason.OVERLOADED,
         Code.UNAVAILABLE.value: Reason.DOWNSTREAM_UNAVAILABLE,
         Code.DATA_LOSS.value: Reason.FRAME_CORRUPT,
+        Code.UNAUTHENTICATED.value: Reason.UNAUTHENTICATED,
+        Code.PERMISSION_DENIED.value: Reason.PERMISSION_DENIED,
     }.get(code, Reason.INTERNAL)

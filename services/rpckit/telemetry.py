@@ -1,4 +1,4 @@
-"""Structured logs: one line an event, with the id of the render it belongs to."""
+"""Structured logs: one line an event, with the ids of the render and the span it belongs to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import sys
 
 import structlog
+from opentelemetry import trace
 
 from rpckit.settings import LogSettings
 
@@ -34,12 +35,28 @@ if not structlog.is_configured():
     )
 
 
+def _with_span(
+    _logger: object, _method: str, entry: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Adds trace_id and span_id, in hexadecimal as traces show them, where there is a span."""
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        entry["trace_id"] = trace.format_trace_id(span.trace_id)
+        entry["span_id"] = trace.format_span_id(span.span_id)
+    return entry
+
+
+_OURS = ("compositor", "frame_gen", "gateway", "gator_client", "rpckit", "standalone")
+"""Packages whose debug lines are shown; libraries may put what they send, a prompt, in theirs."""
+
+
 def configure_logging(settings: LogSettings | None = None) -> None:
-    """Sends the logs of this process, those of libraries included, to standard error."""
+    """Sends the logs of this process, those of libraries from `info` on, to standard error."""
     settings = settings or LogSettings()
     json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _with_span,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -47,7 +64,7 @@ def configure_logging(settings: LogSettings | None = None) -> None:
     final: list[structlog.types.Processor] = (
         [_TRACEBACKS, structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -58,7 +75,10 @@ def configure_logging(settings: LogSettings | None = None) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(settings.level.upper())
+    level = logging.getLevelName(settings.level.upper())
+    root.setLevel(max(level, logging.INFO))
+    for package in _OURS:
+        logging.getLogger(package).setLevel(level)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -8,6 +8,7 @@ from frame_gen.backends.external import ExternalImages, ImageRequest
 from rpckit.metrics import metrics_endpoint
 from rpckit.server import ServerStartError
 from rpckit.telemetry import configure_logging
+from rpckit.trace_export import exported_traces
 from standalone.stack import Standalone
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ServerStartError",
     "Standalone",
     "configure_logging",
+    "exported_traces",
     "fit_cover",
     "metrics_endpoint",
 ]

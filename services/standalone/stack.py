@@ -15,6 +15,7 @@ from frame_gen.backends.external import ExternalImages
 from frame_gen.settings import Settings as FrameGenSettings
 from gateway import servicer as gateway
 from gateway.settings import Settings as GatewaySettings
+from rpckit.auth_settings import on_loopback
 from rpckit.server import RunningServer, ServerStartError, Service
 from rpckit.settings import ChannelSettings, ServerSettings, SettingsError, load
 
@@ -28,8 +29,17 @@ ON_LOOPBACK: dict[str, Any] = {
     "tls_cert_file": None,
     "tls_key_file": None,
     "tls_client_ca_file": None,
+    "tls_client_names": (),
+    "health_listen": "",
 }
 """Settings of a server that only this process calls, whatever a deployment's are."""
+NOBODY_IS_ASKED: dict[str, Any] = {
+    "auth_tokens_file": None,
+    "auth_jwks_file": None,
+    "auth_jwks_url": None,
+    "auth_certificate_owner": False,
+}
+"""Settings of such a gateway: its one client is at home here."""
 PLAINTEXT_CALLS: dict[str, Any] = {
     "tls": False,
     "tls_ca_file": None,
@@ -59,7 +69,7 @@ class Standalone:
 
         Args:
             listen: address of the gateway.
-            reflection: whether clients may read the API from the gateway.
+            reflection: whether clients may read the API from a gateway on loopback.
             external_images: supplies images where the caller has a generator of its own.
             durable: whether renders outlive the stack, in the folder of the gateway's settings.
                 Otherwise they end with it, unless the environment says where they are stored.
@@ -109,12 +119,14 @@ class Standalone:
             frame_gen.build(frames, external_images=self._external_images), frames
         )
         self.compositor_address = await start(compositor.build(videos), videos)
-        listening = ON_LOOPBACK if self._listen == LOOPBACK else {"listen": self._listen}
+        embedded = self._listen == LOOPBACK
+        listening = ON_LOOPBACK | NOBODY_IS_ASKED if embedded else {"listen": self._listen}
+        if on_loopback(self._listen):  # elsewhere it is the environment that says so
+            listening = {**listening, "reflection": self._reflection}
         front = load(
             GatewaySettings,
             **listening,
             **({} if self._durable else _passing_state(starting, listening)),
-            reflection=self._reflection,
             frame_gen_target=self.frame_gen_address,
             compositor_target=self.compositor_address,
         )

@@ -215,6 +215,7 @@ BAD_SPECIFICATIONS = {
     "unknown form": ([scene()], {"forms": [FASTSTART, 7]}, ["forms[1]"]),
     "no scenes": ([], {}, ["scenes"]),
     "501 scenes": ([scene()] * 501, {}, ["scenes"]),
+    "over 7,200 s": ([scene(duration=Duration(seconds=600))] * 13, {}, ["scenes"]),
     "unknown quality": ([scene()], {"quality": 99}, ["quality"]),
     "unknown transition": ([scene(transition=77)], {}, ["scenes[0].transition"]),
     "no duration": ([pb.ComposeScene()], {}, ["scenes[0].duration"]),

@@ -12,7 +12,6 @@ from tests.support.databases import (  # noqa: F401 - fixtures
     sqlite_template,
     store,
 )
-
 from tests.support.object_stores import s3_server
 
 # Read when the hub's library is imported.

@@ -26,7 +26,7 @@ from frame_gen.diffusion import job as engine
 from frame_gen.diffusion.catalog import ModelEntry
 from frame_gen.diffusion.device import Device
 from frame_gen.diffusion.host import ModelHost, NoModel
-from frame_gen.diffusion.in_use import ModelInUse
+from frame_gen.diffusion.in_use import ModelInUse, show_memory
 from frame_gen.diffusion.settings import DiffusersSettings
 from frame_gen.diffusion.upscaling import NotUpscaled
 from rpckit.errors import Reason
@@ -213,6 +213,7 @@ async def _upscaled(used: ModelInUse, request: GenerationRequest, image: engine.
 def _generated(
     used: ModelInUse, request: GenerationRequest, image: engine.Image, upscaled: _Upscaled
 ) -> Generated:
+    show_memory(used.device)
     entry = used.entry
     steps, guidance = entry.settings_for(request.num_inference_steps, request.guidance_scale)
     height, width = upscaled.picture.shape[:2]

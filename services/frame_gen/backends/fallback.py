@@ -30,6 +30,7 @@ from rpckit.frame import Frame
 from rpckit.provenance import Backend as Kind
 from rpckit.provenance import PassedOver, Provenance
 from rpckit.telemetry import logger
+from rpckit.tracing import RENDER_ID, Attributes, begun
 
 log = logger(__name__)
 
@@ -74,23 +75,24 @@ class FallbackChain:
                 passed_over.append(PassedOver(backend.kind, state.reason.value, state.message))
                 continue
             attempt = _Attempt(backend, self._frame_timeout, ends.of(backend))
-            made: Generated | None = None
+            done: Done | None = None
             try:
-                async with aclosing(attempt.events(request)) as events:
-                    async for event in events:
-                        if isinstance(event, Generated):
-                            made = event
-                        else:
-                            yield event
+                with begun("make frame", _told(backend, request)) as making:
+                    async with aclosing(attempt.events(request)) as events:
+                        async for event in events:
+                            if isinstance(event, Generated):
+                                done = attempt.done(event, request, passed_over)
+                                making.set_attributes(done.provenance.span_attributes)
+                            else:
+                                yield event
             except Exception as error:  # noqa: BLE001 - one backend's bug is no other's
                 failure = _failure(backend, error)
                 over = PassedOver(backend.kind, failure.reason.value, failure.message)
                 # A backend that fails only after its frame has made it all the same.
-                passed_over += [over] if made is None else []
-            if made is not None:
-                frame_made(backend.kind)
-                backends_passed_over(passed_over)
-                yield attempt.done(made, request, passed_over)
+                passed_over += [over] if done is None else []
+            if done is not None:
+                frame_made(done.provenance)
+                yield done
                 return
         backends_passed_over(passed_over)
         raise _nothing_left(request, passed_over, call_ended=ends.no_time_for_models())
@@ -125,6 +127,15 @@ class FallbackChain:
             models + (placeholders if request.may_fall_back else []),
             [] if models else [missing],
         )
+
+
+def _told(backend: Backend, request: GenerationRequest) -> Attributes:
+    """What the span of a backend's try says of it at first."""
+    return {
+        RENDER_ID: request.render_id,
+        "gator.scene.index": request.scene_index,
+        "gator.frame.backend": backend.kind.name.lower(),
+    }
 
 
 def availability_of(backend: Backend) -> Availability:

@@ -7,14 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from frame_gen.diffusion.catalog import ModelEntry
 from frame_gen.diffusion.choosing import Choice, Unfit, gib
-from frame_gen.diffusion.device import Device, peak_memory
+from frame_gen.diffusion.device import Device, Wanted, find_device, peak_memory
 from frame_gen.diffusion.job import Handle, Job, Listener
 from frame_gen.diffusion.settings import DiffusersSettings
 from frame_gen.diffusion.upscaling import NoUpscaler, Upscaler
+from frame_gen.metrics import device_memory, model_loaded
 from rpckit.telemetry import logger
 
 log = logger(__name__)
@@ -113,6 +114,16 @@ class ModelInUse:
         )
 
 
+def show_memory(device: Device) -> None:
+    """Shows the memory of the device in the metrics. Touches it: not for an event loop."""
+    try:
+        now = find_device(cast("Wanted", device.torch_name))
+    except Exception as error:  # noqa: BLE001 - an image that was made is not lost to this
+        log.info("the device does not say what memory it has", error=type(error).__name__)
+        return
+    device_memory(now.total_memory, now.free_memory)
+
+
 class _Retired:
     """Stands where the engine was."""
 
@@ -164,6 +175,9 @@ def put_in_use(choice: Choice, device: Device, settings: DiffusersSettings) -> M
         if attempt.fault is Fault.OUT_OF_MEMORY:
             raise Unfit(f"memory ran out while it was loaded; {gib(device.free_memory)} were free")
         raise Unfit("its files could not be loaded; the log has the details")
+    seconds = time.monotonic() - started
+    model_loaded(choice.entry.name, seconds)
+    show_memory(device)
     log.info(
         "model in use",
         model=choice.entry.name,
@@ -174,7 +188,7 @@ def put_in_use(choice: Choice, device: Device, settings: DiffusersSettings) -> M
         dtype=choice.dtype.value,
         rows=choice.footprint.rows,
         predicted=choice.footprint.peak,
-        seconds=round(time.monotonic() - started, 1),
+        seconds=round(seconds, 1),
     )
     return ModelInUse(choice, device, model, engine)
 

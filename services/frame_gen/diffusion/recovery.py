@@ -10,6 +10,7 @@ from frame_gen.diffusion.item import Item
 from frame_gen.diffusion.job import FailureReason
 from frame_gen.diffusion.ladder import Ladder
 from frame_gen.diffusion.memory import Fault, Phase, release_unused
+from frame_gen.metrics import out_of_memory
 from rpckit.telemetry import logger
 
 log = logger(__name__)
@@ -37,6 +38,7 @@ class Recovery:
             raise DeviceLostError
         if fault is not Fault.OUT_OF_MEMORY:
             return False
+        out_of_memory(phase.value)
         rung = self.ladder.descend(phase, rows=rows, now=self._clock())
         release_unused(self._device)
         log.warning(

@@ -13,6 +13,7 @@ from frame_gen.diffusion.memory import Attempt, MemoryGate, Phase
 from frame_gen.diffusion.packing import Buckets, Row, predict
 from frame_gen.diffusion.recovery import Recovery, fail
 from frame_gen.diffusion.residence import Part, Residence
+from frame_gen.metrics import steps_taken, unet_called
 
 
 @dataclass
@@ -76,6 +77,7 @@ class Stepper:
         for item, outputs in predictions.items():
             with Attempt() as attempt:
                 item.advance(outputs, self._clock())
+                steps_taken(1)
             if attempt.fault and not self._recovery.can_go_on(attempt.fault, Phase.DENOISE, rows=1):
                 failed += fail([item], attempt.fault)
         return failed
@@ -121,6 +123,7 @@ class Stepper:
             outputs = predict(model.unet, [row for _, row in pack], size)
         for (item, _), output in zip(pack, outputs, strict=True):
             predictions.setdefault(item, []).append(output)
+        unet_called(len(pack), size - len(pack))
         self.counts.calls += 1
         self.counts.rows += len(pack)
         self.counts.padding += size - len(pack)

@@ -39,6 +39,7 @@ from frame_gen.diffusion.memory import (
     release_unused,
 )
 from frame_gen.diffusion.previews import to_jpeg
+from frame_gen.metrics import out_of_memory, steps_taken
 from rpckit.telemetry import logger
 
 log = logger(__name__)
@@ -261,6 +262,7 @@ class WholePipelineEngine:
         self._gate.enter(Phase.DENOISE, rows=len(chunk), pixels=pixels)
 
         def step_done(step: int, latents: torch.Tensor) -> None:
+            steps_taken(len(chunk))
             self._attend()
             self._report_positions()
             if self._closing or all(order.ended for order in chunk):
@@ -297,6 +299,7 @@ class WholePipelineEngine:
             self.lost = True
         if fault is not Fault.OUT_OF_MEMORY:
             return False
+        out_of_memory(Phase.DENOISE.value)
         if len(chunk) > 1:
             self._limit = len(chunk) // 2
             taken = "FEWER_ROWS"

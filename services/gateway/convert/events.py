@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
+
+from google.api.httpbody_pb2 import HttpBody
 
 from gateway.convert.parts import preset_message, warning_messages
 from gateway.events import (
@@ -62,6 +65,17 @@ def download_response(part: DownloadPart) -> pb.DownloadVideoResponse:
         case VideoTrailer(size, sha256):
             trailer = pb.VideoTrailer(size_bytes=size, sha256=sha256)
             return pb.DownloadVideoResponse(trailer=trailer)
+
+
+def video_file_responses(part: DownloadPart) -> Iterator[pb.GetVideoFileResponse]:
+    """The messages of a part of a download whose receiver knows nothing but HTTP."""
+    match part:
+        case VideoHeader():
+            yield pb.GetVideoFileResponse(body=HttpBody(content_type="video/mp4"))
+        case Video(data):
+            yield pb.GetVideoFileResponse(body=HttpBody(data=data))
+        case VideoTrailer():
+            return
 
 
 def progress_message(progress: RenderProgress) -> pb.RenderProgress:

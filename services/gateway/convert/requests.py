@@ -7,6 +7,7 @@ import hashlib
 from gateway.jobs.downloads import DownloadAsked
 from gateway.request import RenderAsked, SceneAsked
 from gator.gateway.v1 import render_service_pb2 as pb
+from gator.type.v1 import video_pb2
 from rpckit.times import to_seconds
 
 
@@ -52,6 +53,11 @@ def download_asked(message: pb.DownloadVideoRequest) -> DownloadAsked:
         content_tag=message.content_tag,
         form=message.form,
     )
+
+
+def video_file_asked(message: pb.GetVideoFileRequest) -> DownloadAsked:
+    """The whole of the stored video."""
+    return DownloadAsked(render_id=message.render_id, form=video_pb2.VIDEO_FORM_FASTSTART)
 
 
 def _fingerprint(message: pb.RenderRequest) -> bytes:

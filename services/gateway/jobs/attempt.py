@@ -33,6 +33,7 @@ from gateway.jobs.store import Store
 from gateway.jobs.videos import Ending, LiveVideo, StoredVideo, Videos, VideoUpload
 from gateway.jobs.watch import WatchHub
 from gateway.pipeline import Composer, Pipeline, PipelineSettings
+from rpckit import tracing
 from rpckit.errors import GatorError, Reason
 from rpckit.telemetry import logger
 
@@ -128,6 +129,7 @@ class Attempt:
             )
         )
         log.info("attempt failed", reason=error.reason.name, message=error.message, then=state.name)
+        tracing.failed(tracing.current(), error.reason.name)
         return Outcome.WAITS if state is RenderState.QUEUED else Outcome.FAILED
 
     async def _make(self) -> None:
@@ -144,13 +146,14 @@ class Attempt:
             stored = await upload.finish()
         passing(Point.AFTER_UPLOAD)
         _compare(stored.ending, result.summary.stored)
-        with first_error():
-            async with asyncio.TaskGroup() as group:
-                group.create_task(videos.verify(stored))
-                group.create_task(self._journal.flush())
-        await self._journal.enter(Phase.PUBLISHING)
-        passing(Point.BEFORE_PUBLISH)
-        await self._publish(result, stored)
+        with tracing.span("publish", {"gator.video.bytes": stored.ending.size}):
+            with first_error():
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(videos.verify(stored))
+                    group.create_task(self._journal.flush())
+            await self._journal.enter(Phase.PUBLISHING)
+            passing(Point.BEFORE_PUBLISH)
+            await self._publish(result, stored)
         passing(Point.AFTER_PUBLISH)
 
     async def _publish(self, result: Result, stored: StoredVideo) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from gateway import metrics
 from gateway.events import DownloadPart, Video, VideoHeader, VideoTrailer
 from gateway.jobs.following import Following, content_changed
 from gateway.jobs.records import RenderRecord, VideoRecord
@@ -48,6 +49,14 @@ class Downloads:
                 was begun, is not there any more; OFFSET_OUT_OF_RANGE.
         """
         form, tag = _checked(asked)
+        with metrics.DOWNLOADS.track_inprogress():
+            async with aclosing(self._parts(owner, asked, form, tag)) as parts:
+                async for part in parts:
+                    yield part
+
+    async def _parts(
+        self, owner: str, asked: DownloadAsked, form: VideoForm | None, tag: ContentTag | None
+    ) -> AsyncGenerator[DownloadPart, None]:
         render = await self._store.get(owner, asked.render_id)
         if tag is not None and tag.render_id != render.render_id:
             raise content_changed()

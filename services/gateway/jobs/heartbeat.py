@@ -81,7 +81,7 @@ class LeaseKeeper:
                 continue
             for lease in held & self._renewed.keys():
                 self._renewed[lease] = sent
-            self._lose(set(leases) - held)
+            self._lose(set(leases) - held, "over")
 
     async def _watch(self) -> None:
         while True:
@@ -98,7 +98,7 @@ class LeaseKeeper:
                 held = await self._store.still_held(leases)
             except GatorError:
                 continue  # the renewal tells, and gives up
-            self._lose(set(leases) - held)
+            self._lose(set(leases) - held, "over")
 
     async def _give_up(self) -> None:
         while True:
@@ -107,10 +107,10 @@ class LeaseKeeper:
             given_up = {lease for lease, renewed in self._renewed.items() if renewed < overdue}
             if given_up:
                 log.warning("leases given up: the database did not answer", count=len(given_up))
-            self._lose(given_up)
+            self._lose(given_up, "given_up")
 
-    def _lose(self, leases: Collection[Lease]) -> None:
+    def _lose(self, leases: Collection[Lease], how: str) -> None:
         for lease in leases:
             if self._renewed.pop(lease, None) is not None:
-                metrics.LEASES_LOST.inc()
+                metrics.LEASES_LOST.labels(how).inc()
                 self._lost(lease)

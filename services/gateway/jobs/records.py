@@ -58,6 +58,8 @@ class NewRender:
     """Worker of the gateway whose client waits, which takes the render before others do.
     Empty for a render that goes on without its client."""
     retry_of: str = ""
+    origin: str = ""
+    """Span in which it was created, as `rpckit.tracing.current_origin` gives it."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,8 @@ class RenderRecord:
     warnings: bytes
     result: bytes
     """Empty until it has succeeded."""
+    origin: str = ""
+    """Span in which it was created: what its attempts are told under."""
 
     @property
     def attached(self) -> bool:
@@ -179,6 +183,8 @@ class Claim:
     render: RenderRecord
     scenes: tuple[SceneRecord, ...]
     """What earlier attempts stored, in order."""
+    taken_over: bool = False
+    """Whether another worker had it, whose lease ran out."""
 
     @property
     def exhausted(self) -> bool:

@@ -21,6 +21,7 @@ from gateway.pipeline import MadeScene
 from gateway.request import Render, RenderWarning
 from rpckit.errors import GatorError
 from rpckit.provenance import Provenance
+from rpckit.tracing import span
 
 PATIENCE = 30.0
 """Seconds for which a frame waits for a store of objects that is away."""
@@ -153,10 +154,11 @@ class Scenes:
         if not origin.stored:
             metrics.FRAMES_GENERATED.inc()
             folder = self._folder(index, origin, made.provenance)
-            await persistently(
-                lambda: self._frames.put(folder, made.frame, made.provenance, made.warnings),
-                PATIENCE,
-            )
+            with span("store frame", {"gator.frame.bytes": made.frame.header.size}):
+                await persistently(
+                    lambda: self._frames.put(folder, made.frame, made.provenance, made.warnings),
+                    PATIENCE,
+                )
             passing(Point.SCENE_STORED)
         await self._journal.finish_scene(index, made, folder)
         passing(Point.SCENE_FINISHED)

@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
+from gateway import metrics
 from gateway.jobs.frames import OWN
 from gateway.jobs.live_feeds import LiveVideo, watch_parts
 from gateway.jobs.live_form import END, Ending, LiveForm, changed
@@ -142,6 +143,7 @@ class Follower:
             while await form.reaches(self._offset):
                 data = await form.piece(self._offset)
                 self._offset += len(data)
+                metrics.VIDEO_SENT.inc(len(data))
                 yield data
             if self._offset > form.size:
                 raise _out_of_range(self._offset, form.size)
@@ -227,6 +229,7 @@ class Videos:
             async with aclosing(self._objects.read(video.key, offset, size)) as pieces:
                 async for piece in pieces:
                     offset += len(piece)
+                    metrics.VIDEO_SENT.inc(len(piece))
                     yield piece
         except MissingObjectError:
             raise changed() from None

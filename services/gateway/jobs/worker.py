@@ -15,6 +15,7 @@ from gateway.jobs.records import Claim, Hint, Lease, LeaseLost
 from gateway.jobs.store import Store
 from rpckit.errors import GatorError
 from rpckit.telemetry import logger
+from rpckit.tracing import RENDER_ID, Attributes, of_origin, span
 
 log = logger(__name__)
 
@@ -42,6 +43,8 @@ class Worker:
         self._store = store
         self._run_attempt = run_attempt
         self._capacity = capacity
+        metrics.RUNNING_LIMIT.set(capacity)
+        metrics.expect_outcomes(outcome.value for outcome in Outcome)
         self._keeper = LeaseKeeper(store, self._lost, rhythm)
         self._running: dict[Lease, asyncio.Task[None]] = {}
         self._wanted = asyncio.Event()
@@ -103,6 +106,7 @@ class Worker:
             task = asyncio.create_task(self._attempt(claim), name=f"render {claim.lease.render_id}")
             self._running[claim.lease] = task
         metrics.RUNNING.inc(len(claims))
+        metrics.TAKEN_OVER.inc(sum(claim.taken_over for claim in claims))
         return len(claims) == free
 
     async def _lapse(self) -> None:
@@ -122,18 +126,23 @@ class Worker:
     async def _attempt(self, claim: Claim) -> None:
         lease = claim.lease
         outcome = Outcome.LOST
+        began = time.monotonic()
         try:
-            with structlog.contextvars.bound_contextvars(render_id=lease.render_id):
+            with (
+                structlog.contextvars.bound_contextvars(render_id=lease.render_id),
+                span("render", _told(claim), parent=of_origin(claim.render.origin)) as around,
+            ):
                 log.info("attempt", epoch=lease.epoch, attempts=claim.render.attempts)
                 outcome = await self._run_attempt(claim)
                 log.info("attempt ended", outcome=outcome.value)
+                around.set_attribute("gator.render.outcome", outcome.value)
         except asyncio.CancelledError:
             outcome = Outcome.RELEASED if self._draining else Outcome.LOST
         except Exception:
             # Not even its failure could be written: the lease runs out.
             log.exception("attempt broke off", render_id=lease.render_id)
         finally:
-            metrics.ATTEMPTS.labels(outcome.value).inc()
+            metrics.attempt_ended(outcome.value, time.monotonic() - began)
             metrics.RUNNING.dec()
             self._keeper.remove(lease)
             del self._running[lease]
@@ -174,3 +183,16 @@ class Worker:
             return  # it ended just then
         except GatorError as error:  # the lease runs out
             log.warning("not handed back", render_id=lease.render_id, reason=error.reason.name)
+
+
+def _told(claim: Claim) -> Attributes:
+    """What the span of an attempt says of it."""
+    render = claim.render
+    return {
+        RENDER_ID: render.render_id,
+        "gator.render.epoch": claim.lease.epoch,
+        "gator.render.attempt": render.attempts,
+        "gator.render.scenes": render.progress.scene_count,
+        "gator.render.scenes_stored": sum(scene.finished for scene in claim.scenes),
+        "gator.render.pictures": render.progress.frame_count,
+    }

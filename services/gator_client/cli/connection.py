@@ -8,11 +8,14 @@ import math
 import os
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from gator_client.target import full_target
+from gator_client.token import Token, check_token, read_token
 
 if TYPE_CHECKING:
     from gator_client.client import AsyncClient
@@ -68,6 +71,17 @@ _CertFile = Annotated[
     _pem("Certificate of this client, where the server asks for one. Means --tls."),
 ]
 _KeyFile = Annotated[Path | None, _pem("Key of that certificate.")]
+_ShownToken = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        envvar="GATOR_TOKEN",
+        metavar="TOKEN|@FILE",
+        help="Token by which the server knows this client, or @ and a file that holds it, which "
+        "keeps it out of the list of processes.",
+        rich_help_panel=_PANEL,
+    ),
+]
 _Timeout = Annotated[
     float | None,
     typer.Option(
@@ -89,6 +103,8 @@ class Connection:
     cert_file: Path | None
     key_file: Path | None
     timeout: float | None
+    token: str | None = field(default=None, repr=False)
+    """The token, or @ and a file that holds it."""
 
     def __post_init__(self) -> None:
         """Refuses what contradicts itself, as a usage error."""
@@ -98,6 +114,14 @@ class Connection:
             raise typer.BadParameter("--timeout must be a finite number of seconds, more than 0")
         if (self.cert_file is None) != (self.key_file is None):
             raise typer.BadParameter("--cert-file and --key-file go together")
+        if self.server and (token := self._token()) is not None:
+            try:
+                check_token(token, full_target(self.server), tls=self._secure)
+                read_token(token)
+            except OSError as error:
+                raise typer.BadParameter(f"--token: {token}: {error.strerror}") from None
+            except ValueError as error:
+                raise typer.BadParameter(f"--token: {error}") from None
 
     def needed(self) -> Connection:
         """Itself; a usage error if it names no server."""
@@ -117,6 +141,9 @@ class Connection:
         for name in ("ca_file", "cert_file", "key_file"):
             if path := getattr(self, name):
                 yield from (f"--{name.replace('_', '-')}", str(path))
+        # A token itself is not shown; who has it in GATOR_TOKEN has it for that command too.
+        if self.token and self.token.startswith("@"):
+            yield from ("--token", self.token)
 
     def client(self) -> AsyncClient:
         """A client for the server."""
@@ -127,7 +154,18 @@ class Connection:
 
         files = Tls(self.ca_file, self.cert_file, self.key_file)
         tls = files if self.ca_file or self.cert_file else self.tls
-        return AsyncClient(self.server or None, tls=tls, timeout=self.timeout)
+        # Without a server nobody asks for one.
+        token = self._token() if self.server else None
+        return AsyncClient(self.server or None, tls=tls, token=token, timeout=self.timeout)
+
+    @property
+    def _secure(self) -> bool:
+        return self.tls or self.ca_file is not None or self.cert_file is not None
+
+    def _token(self) -> Token | None:
+        if not self.token:
+            return None
+        return Path(self.token[1:]) if self.token.startswith("@") else self.token
 
 
 def connecting(*, embedded: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -143,6 +181,7 @@ def connecting(*, embedded: bool) -> Callable[[Callable[..., None]], Callable[..
         "cert_file": (_CertFile, None),
         "key_file": (_KeyFile, None),
         "timeout": (_Timeout, None),
+        "token": (_ShownToken, None),
     }
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)

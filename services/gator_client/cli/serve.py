@@ -34,11 +34,12 @@ def serve(
 ) -> None:
     """Run the services as a server, until Ctrl-C or SIGTERM.
 
-    All three in one process, for this machine, or for others:
+    All three in one process, for this machine, or for others, who must then show a
+    token or a certificate (docs/security.md):
 
       gator serve
 
-      gator serve --listen 0.0.0.0:50051
+      GATOR_GATEWAY_AUTH_TOKENS_FILE=tokens.toml gator serve --listen 0.0.0.0:50051
 
     Renders outlive their clients and the server: they are kept in a folder of
     yours, which the server names when it starts, and go on at the next start.
@@ -67,11 +68,12 @@ async def _serve(listen: str) -> None:
             ServerStartError,
             Standalone,
             configure_logging,
+            exported_traces,
             metrics_endpoint,
         )
     configure_logging()
     try:
-        with metrics_endpoint():
+        with metrics_endpoint(), exported_traces("gator"):
             async with Standalone(listen=listen, durable=True) as stack:
                 _greet(stack.address, stack.stored_in)
                 await asyncio.Event().wait()

@@ -25,7 +25,7 @@ def read(port: int) -> dict[str, float]:
 
 
 async def test_frames_and_what_was_passed_over_are_counted():
-    made = 'gator_frames_total{backend="placeholder"}'
+    made = 'gator_frames_total{backend="placeholder",reason="OVERLOADED"}'
     over = 'gator_backends_passed_over_total{backend="openai",reason="OVERLOADED"}'
     rejecting = ScriptedBackend(Kind.OPENAI, BackendError(Reason.OVERLOADED, "busy"))
     placeholder = PlaceholderBackend(1)
@@ -39,6 +39,8 @@ async def test_frames_and_what_was_passed_over_are_counted():
     await placeholder.close()
     assert after[made] - before.get(made, 0) == 1
     assert after[over] - before.get(over, 0) == 1
+    took = 'gator_frame_generation_seconds_count{backend="placeholder"}'
+    assert after[took] - before.get(took, 0) == 1
 
 
 def test_there_is_no_endpoint_unless_it_is_asked_for():

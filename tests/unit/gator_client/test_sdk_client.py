@@ -40,8 +40,8 @@ from gator_client import (
     Transition,
     VideoChunk,
 )
-from gator_client.channel import full_target
 from gator_client.output import OutputFile
+from gator_client.target import full_target
 from rpckit.errors import FieldViolation, GatorError, Reason, invalid
 from rpckit.testing import LoopbackSettings
 

@@ -6,11 +6,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from gateway import metrics
 from gateway.jobs.records import LeaseLost
 from gateway.jobs.store.database import Database
 from gateway.jobs.store.failures import cause, translated
 from gateway.jobs.store.schema import SchemaError
-from gateway.jobs.store.work import Operation
+from gateway.jobs.store.work import Operation, named
 from rpckit.errors import GatorError, Reason
 from rpckit.telemetry import logger
 
@@ -29,11 +30,13 @@ class Access:
 
     async def write(self, operation: Operation[T]) -> T:
         """As `Database.write`. GatorError STORAGE_UNAVAILABLE, STORAGE_FULL."""
-        return await self.told(self._database.write, operation)
+        with metrics.store_operation(named(operation)):
+            return await self.told(self._database.write, operation)
 
     async def read(self, operation: Operation[T]) -> T:
         """As `Database.read`. GatorError STORAGE_UNAVAILABLE."""
-        return await self.told(self._database.read, operation)
+        with metrics.store_operation(named(operation)):
+            return await self.told(self._database.read, operation)
 
     async def told(self, run: Callable[[A], Awaitable[T]], argument: A) -> T:
         """Runs anything that asks the database, in the same way."""

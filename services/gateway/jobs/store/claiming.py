@@ -129,17 +129,20 @@ def claim(work: Work, worker: str, limit: int, lease: timedelta) -> list[Claim]:
     waiting = [Waiting(g.priority, g.owner, bool(g.lost), g.number, g.oldest) for g in groups]
     running = Counter({row.owner: row.number for row in connection.execute(_RUNNING)})
     order: list[str] = []
+    lost: set[str] = set()
     for group, most in shares(waiting, running, limit):
         where = {"the_priority": group.priority, "the_owner": group.owner, "worker": worker}
-        order += connection.scalars(_PICK[group.lost], {**where, "most": most})
+        picked = connection.scalars(_PICK[group.lost], {**where, "most": most}).all()
+        order += picked
+        lost.update(picked if group.lost else ())
     if not order:  # others hold them
         return []
     values = {"the_renders": order, "the_worker": worker, "lease": microseconds(lease)}
     taken = {row.id: row for row in connection.execute(_TAKE, values)}
-    return _claims(work, [taken[render_id] for render_id in order])
+    return _claims(work, [taken[render_id] for render_id in order], lost)
 
 
-def _claims(work: Work, rows: list[Row[Any]]) -> list[Claim]:
+def _claims(work: Work, rows: list[Row[Any]], lost: set[str]) -> list[Claim]:
     ids = [row.id for row in rows]
     work.connection.execute(
         _INSERT_EVENTS,
@@ -156,7 +159,12 @@ def _claims(work: Work, rows: list[Row[Any]]) -> list[Claim]:
     work.changed.update(ids)
     stored = scenes_of(work.connection, ids)
     return [
-        Claim(Lease(render.render_id, render.epoch), render, stored[render.render_id])
+        Claim(
+            Lease(render.render_id, render.epoch),
+            render,
+            stored[render.render_id],
+            taken_over=render.render_id in lost,
+        )
         for render in with_contents(work.connection, rows, results=False)
     ]
 

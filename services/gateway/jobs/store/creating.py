@@ -99,6 +99,7 @@ def _values(new: NewRender) -> dict[str, Any]:
         "request_id": new.request_id or None,
         "fingerprint": new.fingerprint,
         "retry_of": new.retry_of,
+        "origin": new.origin,
         "priority": new.priority.value,
         "scene_count": new.scene_count,
         "frame_count": new.frame_count,

@@ -61,6 +61,7 @@ def to_render(row: Row[Any], request: bytes, warnings: bytes, result: bytes) -> 
         request=request,
         warnings=warnings,
         result=result,
+        origin=row.origin,
     )
 
 

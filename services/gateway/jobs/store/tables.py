@@ -41,6 +41,8 @@ renders = Table(
     Column("request_id", Text),
     Column("fingerprint", LargeBinary, nullable=False),
     Column("retry_of", Text, nullable=False),
+    # The span in which it was created.
+    Column("origin", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
     Column("state", Text, nullable=False),
     Column("epoch", Integer, nullable=False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -32,3 +32,12 @@ class Work:
 
 Operation = Callable[[Work], T]
 """What happens within a transaction. It may be called again if the transaction was undone."""
+
+
+def named(operation: Operation[Any]) -> str:
+    """What an operation does, in a word, such as "create": for metrics.
+
+    That is the function of a `partial`, or the method in which a lambda was written.
+    """
+    name: str = getattr(operation, "func", operation).__qualname__
+    return name.partition(".<locals>")[0].rpartition(".")[-1]

@@ -78,7 +78,7 @@ class ComposeSpecification(_message.Message):
     """
     @_builtins.property
     def scenes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComposeScene]:
-        """The scenes in order, 1 to 500."""
+        """The scenes in order, 1 to 500, together at most 7,200 s."""
 
     @_builtins.property
     def forms(self) -> _containers.RepeatedScalarFieldContainer[_video_pb2.VideoForm.ValueType]:

@@ -8,6 +8,7 @@ from gator.type.v1 import capability_pb2 as _capability_pb2
 from gator.type.v1 import frame_pb2 as _frame_pb2
 from gator.type.v1 import video_pb2 as _video_pb2
 from gator.type.v1 import warning_pb2 as _warning_pb2
+from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
@@ -1290,6 +1291,54 @@ class VideoTrailer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VideoTrailer: _TypeAlias = VideoTrailer  # noqa: Y015
+
+@_typing.final
+class GetVideoFileRequest(_message.Message):
+    """Asks for the stored video as an HTTP body."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Which render's."""
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetVideoFileRequest: _TypeAlias = GetVideoFileRequest  # noqa: Y015
+
+@_typing.final
+class GetVideoFileResponse(_message.Message):
+    """A piece of the stored video."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def body(self) -> _httpbody_pb2.HttpBody:
+        """The bytes in order, up to 1 MiB of them; the first says their content
+        type, video/mp4.
+        """
+
+    def __init__(
+        self,
+        *,
+        body: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetVideoFileResponse: _TypeAlias = GetVideoFileResponse  # noqa: Y015
 
 @_typing.final
 class RetryRenderRequest(_message.Message):

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class RenderServiceStub:
-    """Renders videos: the service that clients call.
+    """Renders videos: the service that clients call. Methods with an HTTP path can
+    be called as REST with JSON, through a proxy that transcodes.
     """
 
     def __init__(self, channel):
@@ -75,6 +76,11 @@ class RenderServiceStub:
                 request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.DownloadVideoRequest.SerializeToString,
                 response_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.DownloadVideoResponse.FromString,
                 _registered_method=True)
+        self.GetVideoFile = channel.unary_stream(
+                '/gator.gateway.v1.RenderService/GetVideoFile',
+                request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.GetVideoFileRequest.SerializeToString,
+                response_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.GetVideoFileResponse.FromString,
+                _registered_method=True)
         self.RetryRender = channel.unary_unary(
                 '/gator.gateway.v1.RenderService/RetryRender',
                 request_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.RetryRenderRequest.SerializeToString,
@@ -88,7 +94,8 @@ class RenderServiceStub:
 
 
 class RenderServiceServicer:
-    """Renders videos: the service that clients call.
+    """Renders videos: the service that clients call. Methods with an HTTP path can
+    be called as REST with JSON, through a proxy that transcodes.
     """
 
     def Render(self, request, context):
@@ -159,6 +166,15 @@ class RenderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetVideoFile(self, request, context):
+        """Sends the stored video as the body of an HTTP answer, for REST callers.
+        Waits until the render has ended; FAILED_PRECONDITION if it has no video.
+        DownloadVideo sends the same bytes so that they can be resumed and checked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RetryRender(self, request, context):
         """Creates a new render with the request of one that has ended. It shares
         every scene's frame that is stored.
@@ -217,6 +233,11 @@ def add_RenderServiceServicer_to_server(servicer, server):
                     request_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.DownloadVideoRequest.FromString,
                     response_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.DownloadVideoResponse.SerializeToString,
             ),
+            'GetVideoFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetVideoFile,
+                    request_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.GetVideoFileRequest.FromString,
+                    response_serializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.GetVideoFileResponse.SerializeToString,
+            ),
             'RetryRender': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryRender,
                     request_deserializer=gator_dot_gateway_dot_v1_dot_render__service__pb2.RetryRenderRequest.FromString,
@@ -236,7 +257,8 @@ def add_RenderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RenderService:
-    """Renders videos: the service that clients call.
+    """Renders videos: the service that clients call. Methods with an HTTP path can
+    be called as REST with JSON, through a proxy that transcodes.
     """
 
     @staticmethod
@@ -445,6 +467,33 @@ class RenderService:
             '/gator.gateway.v1.RenderService/DownloadVideo',
             gator_dot_gateway_dot_v1_dot_render__service__pb2.DownloadVideoRequest.SerializeToString,
             gator_dot_gateway_dot_v1_dot_render__service__pb2.DownloadVideoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVideoFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gator.gateway.v1.RenderService/GetVideoFile',
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.GetVideoFileRequest.SerializeToString,
+            gator_dot_gateway_dot_v1_dot_render__service__pb2.GetVideoFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

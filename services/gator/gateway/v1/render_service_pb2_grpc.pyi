@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RenderServiceStub:
-    """Renders videos: the service that clients call."""
+    """Renders videos: the service that clients call. Methods with an HTTP path can
+    be called as REST with JSON, through a proxy that transcodes.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -66,6 +68,11 @@ class RenderServiceStub:
     """Sends the video of a render from an offset on. Follows one that is still
     being encoded.
     """
+    GetVideoFile: _grpc.UnaryStreamMultiCallable[_render_service_pb2.GetVideoFileRequest, _render_service_pb2.GetVideoFileResponse]
+    """Sends the stored video as the body of an HTTP answer, for REST callers.
+    Waits until the render has ended; FAILED_PRECONDITION if it has no video.
+    DownloadVideo sends the same bytes so that they can be resumed and checked.
+    """
     RetryRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.RetryRenderRequest, _render_service_pb2.RetryRenderResponse]
     """Creates a new render with the request of one that has ended. It shares
     every scene's frame that is stored.
@@ -75,7 +82,9 @@ class RenderServiceStub:
 
 @_typing.type_check_only
 class RenderServiceAsyncStub(RenderServiceStub):
-    """Renders videos: the service that clients call."""
+    """Renders videos: the service that clients call. Methods with an HTTP path can
+    be called as REST with JSON, through a proxy that transcodes.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Render: _aio.UnaryStreamMultiCallable[_render_service_pb2.RenderRequest, _render_service_pb2.RenderResponse]  # type: ignore[assignment]
@@ -111,6 +120,11 @@ class RenderServiceAsyncStub(RenderServiceStub):
     """Sends the video of a render from an offset on. Follows one that is still
     being encoded.
     """
+    GetVideoFile: _aio.UnaryStreamMultiCallable[_render_service_pb2.GetVideoFileRequest, _render_service_pb2.GetVideoFileResponse]  # type: ignore[assignment]
+    """Sends the stored video as the body of an HTTP answer, for REST callers.
+    Waits until the render has ended; FAILED_PRECONDITION if it has no video.
+    DownloadVideo sends the same bytes so that they can be resumed and checked.
+    """
     RetryRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.RetryRenderRequest, _render_service_pb2.RetryRenderResponse]  # type: ignore[assignment]
     """Creates a new render with the request of one that has ended. It shares
     every scene's frame that is stored.
@@ -119,7 +133,9 @@ class RenderServiceAsyncStub(RenderServiceStub):
     """Tells what there is: presets, transitions, backends and limits."""
 
 class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Renders videos: the service that clients call."""
+    """Renders videos: the service that clients call. Methods with an HTTP path can
+    be called as REST with JSON, through a proxy that transcodes.
+    """
 
     @_abc_1.abstractmethod
     def Render(
@@ -200,6 +216,17 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_render_service_pb2.DownloadVideoResponse], _abc.AsyncIterator[_render_service_pb2.DownloadVideoResponse]]:
         """Sends the video of a render from an offset on. Follows one that is still
         being encoded.
+        """
+
+    @_abc_1.abstractmethod
+    def GetVideoFile(
+        self,
+        request: _render_service_pb2.GetVideoFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_render_service_pb2.GetVideoFileResponse], _abc.AsyncIterator[_render_service_pb2.GetVideoFileResponse]]:
+        """Sends the stored video as the body of an HTTP answer, for REST callers.
+        Waits until the render has ended; FAILED_PRECONDITION if it has no video.
+        DownloadVideo sends the same bytes so that they can be resumed and checked.
         """
 
     @_abc_1.abstractmethod

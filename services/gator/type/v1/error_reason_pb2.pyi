@@ -217,6 +217,25 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "STORAGE_UNAVAILABLE", "domain": "gator.video",
          "metadata": {"service": "gateway", "storage": "database"}}
     """
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 23
+    """The caller showed no credentials, or none that are good. The metadata says
+    in a word what the problem is: missing, malformed, unknown, expired,
+    not_yet_valid, audience, issuer, algorithm, key, claim, owner or invalid.
+
+    Example of an ErrorInfo:
+
+        {"reason": "UNAUTHENTICATED", "domain": "gator.video",
+         "metadata": {"service": "gateway", "problem": "expired"}}
+    """
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 24
+    """The caller is known and may not make this call. The metadata names the
+    scope that its token lacks, or the certificate whose name is not expected.
+
+    Example of an ErrorInfo:
+
+        {"reason": "PERMISSION_DENIED", "domain": "gator.video",
+         "metadata": {"service": "gateway", "scope": "gator.write"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call or a render failed."""
@@ -411,5 +430,24 @@ Example of an ErrorInfo:
 
     {"reason": "STORAGE_UNAVAILABLE", "domain": "gator.video",
      "metadata": {"service": "gateway", "storage": "database"}}
+"""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 23
+"""The caller showed no credentials, or none that are good. The metadata says
+in a word what the problem is: missing, malformed, unknown, expired,
+not_yet_valid, audience, issuer, algorithm, key, claim, owner or invalid.
+
+Example of an ErrorInfo:
+
+    {"reason": "UNAUTHENTICATED", "domain": "gator.video",
+     "metadata": {"service": "gateway", "problem": "expired"}}
+"""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 24
+"""The caller is known and may not make this call. The metadata names the
+scope that its token lacks, or the certificate whose name is not expected.
+
+Example of an ErrorInfo:
+
+    {"reason": "PERMISSION_DENIED", "domain": "gator.video",
+     "metadata": {"service": "gateway", "scope": "gator.write"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
