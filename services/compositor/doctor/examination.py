@@ -145,7 +145,13 @@ class Examination:
         thumbnails: bytes,
     ) -> None:
         preset = PRESETS[clip.quality]
-        text = framemd5(digests, preset.width, preset.height, preset.fps)
+        text = framemd5(
+            digests,
+            preset.width,
+            preset.height,
+            preset.fps,
+            aspect_is_told=not clip.is_control,  # x264 says nothing unless it is asked
+        )
         path.with_suffix(".framemd5").write_text(text, encoding="ascii")
         self._pages.append(
             PageClip(

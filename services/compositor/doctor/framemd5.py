@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def framemd5(digests: Sequence[bytes], width: int, height: int, fps: int) -> str:
+def framemd5(
+    digests: Sequence[bytes], width: int, height: int, fps: int, *, aspect_is_told: bool = True
+) -> str:
     """FFmpeg's "frame checksums" of version 2, without the line that names its own version.
 
     Args:
@@ -13,6 +15,7 @@ def framemd5(digests: Sequence[bytes], width: int, height: int, fps: int) -> str
         width: Of the pictures, in pixels.
         height: Of the pictures, in pixels.
         fps: Pictures a second.
+        aspect_is_told: Whether the stream says that its samples are square.
     """
     size = width * height * 3 // 2
     lines = [
@@ -23,7 +26,7 @@ def framemd5(digests: Sequence[bytes], width: int, height: int, fps: int) -> str
         "#media_type 0: video",
         "#codec_id 0: rawvideo",
         f"#dimensions 0: {width}x{height}",
-        "#sar 0: 1/1",
+        f"#sar 0: {int(aspect_is_told)}/1",
         "#stream#, dts,        pts, duration,     size, hash",
     ]
     lines += [
