@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from gator_client.cli.capabilities import capabilities
+from gator_client.cli.doctor import doctor
 from gator_client.cli.download import download
 from gator_client.cli.render import render
 from gator_client.cli.renders import list_, show
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.command()(render)
 app.command()(capabilities)
+app.command()(doctor)
 app.add_typer(serve_app, name="serve")
 app.command(name="list", rich_help_panel=_ON_A_SERVER)(list_)
 for command in (show, watch, download, retry, cancel, delete):
