@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from prometheus_client import Counter, Gauge, Histogram, Info, start_http_server
+from prometheus_client import (
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+    start_http_server,
+)
 
 from rpckit.settings import MetricsSettings
 from rpckit.telemetry import logger
@@ -79,6 +86,8 @@ def metrics_endpoint(settings: MetricsSettings | None = None) -> Iterator[int | 
     if not settings.listen:
         yield None
         return
+    # They are a series beside each other one, that nobody asks for.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
     host, _, port = settings.listen.rpartition(":")
     server, thread = start_http_server(int(port), addr=host)
     log.info("metrics", address=f"{host}:{server.server_port}")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from tests.support.envoy import Envoy, envoy
 from tests.support.processes import server_process
 
 LOOPBACK = "127.0.0.1:0"
+DRAIN_DELAY = "10"
+"""As in deploy/k8s/base."""
 Replica = tuple[asyncio.subprocess.Process, str]
 
 
@@ -34,18 +36,31 @@ class Deployment:
     gateway: RenderServiceStub
 
 
+def frame_gen_at(listen: str) -> AbstractAsyncContextManager[Replica]:
+    return server_process(
+        "frame_gen",
+        GATOR_FRAME_GEN_LISTEN=listen,
+        GATOR_FRAME_GEN_BACKENDS="placeholder",
+        GATOR_FRAME_GEN_DRAIN_DELAY=DRAIN_DELAY,
+        GATOR_FRAME_GEN_GRACE="60",
+    )
+
+
+def compositor_at(listen: str) -> AbstractAsyncContextManager[Replica]:
+    return server_process(
+        "compositor",
+        GATOR_COMPOSITOR_LISTEN=listen,
+        GATOR_COMPOSITOR_THREADS="1",
+        GATOR_COMPOSITOR_DRAIN_DELAY=DRAIN_DELAY,
+        GATOR_COMPOSITOR_GRACE="60",
+    )
+
+
 @pytest.fixture
 async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
     async with AsyncExitStack() as stack:
-        frames = {"GATOR_FRAME_GEN_LISTEN": LOOPBACK, "GATOR_FRAME_GEN_BACKENDS": "placeholder"}
-        videos = {"GATOR_COMPOSITOR_LISTEN": LOOPBACK, "GATOR_COMPOSITOR_THREADS": "1"}
-        frame_gen = [
-            await stack.enter_async_context(server_process("frame_gen", **frames)) for _ in range(2)
-        ]
-        compositor = [
-            await stack.enter_async_context(server_process("compositor", **videos))
-            for _ in range(2)
-        ]
+        frame_gen = [await stack.enter_async_context(frame_gen_at(LOOPBACK)) for _ in range(2)]
+        compositor = [await stack.enter_async_context(compositor_at(LOOPBACK)) for _ in range(2)]
         proxy = await stack.enter_async_context(
             envoy(
                 "internal",
@@ -156,3 +171,42 @@ async def the_last_one_dies(deployment: Deployment) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=60)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_replica_of_each_service_that_is_replaced_interrupts_nothing(
+    deployment: Deployment,
+):
+    gateway, proxy = deployment.gateway, deployment.proxy
+    first = {"compositor": deployment.compositor[0], "frame_gen": deployment.frame_gen[0]}
+    ended: list[pb.Render] = []
+    replaced = asyncio.Event()
+
+    async def keep_rendering(name: int) -> None:
+        number = 0
+        while not replaced.is_set():
+            ended.append(await outcome(gateway, await create(gateway, 1000 * name + number)))
+            number += 1
+
+    async with asyncio.TaskGroup() as load:
+        for name in range(3):
+            load.create_task(keep_rendering(name))
+        for cluster, (process, address) in first.items():
+            await proxy.until_active(cluster, address)
+            process.terminate()
+        for process, _ in first.values():
+            async with asyncio.timeout(90):
+                assert await process.wait() == 0
+        async with (
+            frame_gen_at(first["frame_gen"][1]),
+            compositor_at(first["compositor"][1]),
+        ):
+            await proxy.until_healthy("frame_gen", 2)
+            await proxy.until_healthy("compositor", 2)
+            replaced.set()
+            after = await outcome(gateway, await create(gateway, 9999))
+            ended.append(after)
+
+    assert len(ended) > 4
+    assert {render.state for render in ended} == {pb.RENDER_STATE_SUCCEEDED}
+    # What ran was finished where it ran.
+    assert {render.attempts for render in ended} == {1}

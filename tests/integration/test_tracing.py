@@ -1,6 +1,8 @@
 """Traces as a collector sees them, of the services as they are deployed: a process each."""
 
+import re
 import secrets
+from pathlib import Path
 
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
@@ -25,6 +27,20 @@ def with_secret(message: pb.RenderRequest) -> pb.RenderRequest:
     for scene in message.scenes:
         scene.prompt = SECRET
     return message
+
+
+def assert_documented(trace: Trace) -> None:
+    """Every span, and all it says, stands in docs/telemetry.md."""
+    page = (Path(__file__).parents[2] / "docs/telemetry.md").read_text()
+    table = page.partition("### Spans")[2]
+    rows = dict(re.findall(r"^\| (?:`([\w ]+)`|of a call.*?) \| (.+) \|$", table, re.MULTILINE))
+    calls, of_frame = rows.pop(""), re.search(r"^Attributes of a frame: (.+)$", table, re.MULTILINE)
+    for span in trace.spans:
+        told = rows.get(span.name, "") if "/" not in span.name else calls
+        if "those of a frame" in told:
+            told += of_frame[1]
+        assert span.attributes.keys() <= set(re.findall(r"`([\w.]+)`", told)), span
+        assert span.service.removeprefix("gator-").replace("-", "_") in told or "/" in span.name
 
 
 def assert_whole(trace: Trace, caller: str) -> None:
@@ -97,6 +113,7 @@ async def test_a_render_is_one_trace_across_the_three_services(tmp_path):
     assert trace.one("Render").attributes["rpc.response.status_code"] == "OK"
     assert trace.one("render").parent_id == trace.one("Render").span_id
     assert not any(span.failed for span in trace.spans)
+    assert_documented(trace)
     assert {r["service.name"] for r in kept.resources} == {
         *("gator-gateway", "gator-frame-gen", "gator-compositor")
     }

@@ -1,21 +1,25 @@
-// Renders a video and saves it while it is being made.
+// Creates a render, watches it to its end, and downloads its video.
 //
 //   npm ci
-//   node render.js HOST:PORT OUT.mp4 QUALITY "first prompt" ["second prompt" ...]
+//   node render.js HOST:PORT OUT.mp4 draft|standard|high|premium PROMPT...
 //
-// Needs a running gateway, such as `gator serve`. The API is read from the
-// protos in this repository; nothing is generated.
-import { createHash } from 'node:crypto';
-import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+// GATOR_CA_FILE: certificates to trust; turns TLS on. GATOR_TOKEN: shown over TLS only.
+// The API is read from the protos in this repository; nothing is generated.
+import { createHash, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import grpc from '@grpc/grpc-js';
 import protoLoader from '@grpc/proto-loader';
 
-const protos = fileURLToPath(new URL('../../../protos', import.meta.url));
+const [target, out, quality, ...prompts] = process.argv.slice(2);
+if (prompts.length === 0) {
+  console.error('usage: node render.js HOST:PORT OUT.mp4 draft|standard|high|premium PROMPT...');
+  process.exit(2);
+}
 const definition = protoLoader.loadSync('gator/gateway/v1/render_service.proto', {
-  includeDirs: [protos],
+  includeDirs: [fileURLToPath(new URL('../../../protos', import.meta.url))],
   keepCase: true,
   enums: String,
   longs: String,
@@ -23,55 +27,93 @@ const definition = protoLoader.loadSync('gator/gateway/v1/render_service.proto',
   oneofs: true,
 });
 const { RenderService } = grpc.loadPackageDefinition(definition).gator.gateway.v1;
-
-const [target, out, quality, ...prompts] = process.argv.slice(2);
-if (prompts.length === 0) {
-  console.error('usage: node render.js HOST:PORT OUT.mp4 draft|standard|high|premium PROMPT...');
-  process.exit(2);
-}
-
-const client = new RenderService(target, grpc.credentials.createInsecure());
-const call = client.Render({
-  scenes: prompts.map((prompt) => ({ prompt })),
-  quality: `QUALITY_${quality.toUpperCase()}`,
-  duration_per_frame: { seconds: 1 },
+const client = new RenderService(target, credentials(process.env), {
+  'grpc.keepalive_time_ms': 30_000, // a dead link is noticed though nothing is sent on it
+  'grpc.keepalive_timeout_ms': 10_000,
 });
 
-// The file gets its name only once it is whole.
-const partial = `${out}.part`;
-const file = createWriteStream(partial);
-const sha256 = createHash('sha256');
-let result;
-try {
-  for await (const response of call) {
-    switch (response.event) {
-      case 'accepted':
-        for (const { field, reason } of response.accepted.warnings) console.error(`warning: ${field}: ${reason}`);
-        break;
-      case 'scene':
-        console.error(`scene ${response.scene.index + 1}: ${response.scene.state}`);
-        break;
-      case 'video':
-        sha256.update(response.video.data);
-        if (!file.write(response.video.data)) await once(file, 'drain');
-        break;
-      case 'result':
-        ({ result } = response);
-        break;
+function credentials({ GATOR_CA_FILE: ca, GATOR_TOKEN: token }) {
+  if (!ca) return grpc.credentials.createInsecure();
+  const tls = grpc.credentials.createSsl(readFileSync(ca));
+  const metadata = new grpc.Metadata();
+  if (token) metadata.set('authorization', `Bearer ${token}`);
+  return grpc.credentials.combineChannelCredentials(
+    tls, grpc.credentials.createFromMetadataGenerator((_, done) => done(null, metadata)));
+}
+
+// Tries again while the server cannot be reached, for about a minute. What `once` remembers
+// between two tries (an event's number, an offset) makes the second go on where the first was.
+async function retried(once) {
+  for (let delay = 200; ; delay *= 2) {
+    try {
+      return await once();
+    } catch (error) {
+      if (error.code !== grpc.status.UNAVAILABLE || delay > 30_000) throw error;
+      await sleep(delay);
     }
   }
-  file.end();
-  await once(file, 'finish');
-  if (!result || !sha256.digest().equals(result.sha256)) throw new Error('the video did not arrive whole');
+}
+
+function create(render) {
+  const request = { render: { ...render, request_id: randomUUID() } }; // safe to repeat
+  return retried(() => new Promise((resolve, reject) => {
+    const deadline = Date.now() + 30_000;
+    client.CreateRender(request, { deadline }, (error, answer) => (error ? reject(error) : resolve(answer.render)));
+  }));
+}
+
+async function watch(render_id) {
+  let after_sequence = 0;
+  let render; // as the stream ends, this is how the render ended
+  await retried(async () => {
+    for await (const event of client.WatchRender({ render_id, after_sequence })) {
+      after_sequence = event.sequence;
+      if (event.progress) console.error(`${Math.round(100 * event.progress.fraction)}%`);
+      if (event.render) console.error((render = event.render).state);
+    }
+  });
+  return render;
+}
+
+async function download(render_id, path) {
+  const file = await open(path, 'w');
+  const sha256 = createHash('sha256');
+  let offset = 0;
+  let content_tag = '';
+  try {
+    return await retried(async () => {
+      for await (const part of client.DownloadVideo({ render_id, offset, content_tag })) {
+        if (part.header) ({ content_tag } = part.header);
+        if (part.chunk) {
+          sha256.update(part.chunk.data);
+          await file.write(part.chunk.data);
+          offset += part.chunk.data.length;
+        }
+        if (part.trailer && !sha256.copy().digest().equals(part.trailer.sha256)) throw new Error('the video is damaged');
+      }
+      return sha256.digest('hex');
+    });
+  } finally {
+    await file.close();
+  }
+}
+
+const partial = `${out}.part`; // the file gets its name once it is whole
+try {
+  const render = await create({
+    scenes: prompts.map((prompt) => ({ prompt })),
+    quality: `QUALITY_${quality.toUpperCase()}`,
+    duration_per_frame: { seconds: 1 },
+  });
+  const { state, error, result } = await watch(render.render_id);
+  if (state !== 'RENDER_STATE_SUCCEEDED') throw new Error(`${state}: ${error?.message ?? ''}`);
+  const sha256 = await download(render.render_id, partial);
   await rename(partial, out);
-  const { frame_count, width, height, fps, size_bytes, scenes } = result;
-  const backends = scenes.map((scene) => scene.provenance.backend);
-  console.log(JSON.stringify({ out, frame_count, width, height, fps, size_bytes, backends }));
+  console.log(`${out}: ${result.frame_count} pictures, ${result.size_bytes} bytes, sha256 ${sha256}`);
 } catch (error) {
-  file.destroy();
   await rm(partial, { force: true });
-  const name = error.code === undefined ? '' : `${grpc.status[error.code]}: `;
-  console.error(`render failed: ${name}${error.details ?? error.message}`);
+  const code = error.code === undefined ? '' : `${grpc.status[error.code]}: `;
+  console.error(`render failed: ${code}${error.details ?? error.message}`);
   process.exitCode = 1;
 } finally {
   client.close();

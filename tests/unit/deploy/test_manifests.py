@@ -1,12 +1,14 @@
 """Every overlay and component builds, is what Kubernetes knows, and refers to what there is."""
 
+import copy
+import functools
 import re
 import tomllib
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
-from kubernetes_validate.utils import all_versions
+from kubernetes_validate import utils
 
 from tests.support.manifests import (
     COMPONENTS,
@@ -19,7 +21,7 @@ from tests.support.manifests import (
     selects,
 )
 
-VERSIONS = all_versions()[-3:]
+VERSIONS = utils.all_versions()[-3:]
 """The newest three of Kubernetes whose schemas are there."""
 FOREIGN = {
     ("cert-manager.io/v1", "Certificate"),
@@ -37,6 +39,13 @@ BUILDS = {
 """The base alone, and with each component."""
 
 _validated: set[str] = set()
+_schema_contents = functools.cache(utils.schema_contents)
+
+
+@pytest.fixture(autouse=True)
+def _read_schemas_once(monkeypatch: pytest.MonkeyPatch):
+    """The definitions of a version are megabytes, and are asked for with each resource."""
+    monkeypatch.setattr(utils, "schema_contents", _schema_contents)
 
 
 @pytest.fixture(params=[*OVERLAYS, *BUILDS])
@@ -63,6 +72,14 @@ def test_each_resource_is_what_kubernetes_knows(manifests: Manifests):
         for version in VERSIONS:
             kubernetes_validate.validate(resource, version, strict=True)
         _validated.add(repr(resource))
+
+
+def test_what_kubernetes_does_not_know_is_found():
+    deployment = copy.deepcopy(overlay("dev").named("Deployment", "gateway"))
+    deployment["spec"]["template"]["spec"]["containers"][0]["readOnly"] = True
+    for version in VERSIONS:
+        with pytest.raises(kubernetes_validate.ValidationError, match="readOnly"):
+            kubernetes_validate.validate(deployment, version, strict=True)
 
 
 def test_each_resource_is_in_the_namespace(manifests: Manifests):
