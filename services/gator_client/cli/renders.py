@@ -38,6 +38,8 @@ _STYLES = {
     RenderState.CANCELLED: "dim",
 }
 _MAX_ROWS = 40
+_LABELS_FROM = 100
+"""Columns of a terminal from which on there is room for labels."""
 
 States = Annotated[
     list[str] | None,
@@ -121,7 +123,7 @@ def _print_list(renders: list[Render], more: bool, limit: int) -> None:
     table.add_column("created", no_wrap=True)
     table.add_column("scenes", justify="right", no_wrap=True)
     table.add_column("video", no_wrap=True)
-    labelled = any(render.labels for render in renders)
+    labelled = console.width >= _LABELS_FROM and any(render.labels for render in renders)
     if labelled:
         table.add_column("labels", overflow="ellipsis", no_wrap=True, max_width=20)
     table.add_column("first prompt", overflow="ellipsis", no_wrap=True, ratio=1, min_width=12)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
-from scripted_renders import VIDEO, ConnectionBroke, ScriptedRenders
+from scripted_renders import VIDEO, BrokenConnectionError, ScriptedRenders
 
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1 import render_service_pb2_grpc as stubs
@@ -15,7 +15,7 @@ from gator.type.v1 import capability_pb2, frame_pb2, video_pb2, warning_pb2
 from rpckit.errors import GatorError, Reason
 from rpckit.testing import running, scripted
 
-__all__ = ["VIDEO", "ConnectionBroke"]
+__all__ = ["VIDEO", "BrokenConnectionError"]
 
 NAME = "gator.gateway.v1.RenderService"
 JPEG = b"\xff\xd8\xff\xe0 a small picture \xff\xd9"
@@ -190,7 +190,7 @@ class ScriptedGateway(ScriptedRenders):
                 yield message
                 self.started.set()
             self.started.set()
-        except ConnectionBroke:
+        except BrokenConnectionError:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         except GatorError as error:
             if (render := self.renders.get("r-1")) and error.reason is not Reason.SHUTTING_DOWN:

@@ -16,17 +16,17 @@ ENDED = (pb.RENDER_STATE_SUCCEEDED, pb.RENDER_STATE_FAILED, pb.RENDER_STATE_CANC
 FIRST = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-class ConnectionBroke(Exception):
+class BrokenConnectionError(Exception):
     """Raised by a script: its call ends as if the connection had broken."""
 
 
-def header(render_id, form="faststart", offset=0, size=len(VIDEO), epoch=1):
+def header(render_id, form="faststart", offset=0, epoch=1):
     return pb.DownloadVideoResponse(
         header=pb.VideoHeader(
             content_tag=f"{render_id}.{epoch}.{form}",
             form=video_pb2.VideoForm.Value(f"VIDEO_FORM_{form.upper()}"),
             offset=offset,
-            size_bytes=size,
+            size_bytes=len(VIDEO),
         )
     )
 
@@ -152,7 +152,7 @@ class ScriptedRenders(stubs.RenderServiceServicer):
         try:
             async for message in self.watching(request, len(self.watches)):
                 yield message
-        except ConnectionBroke:
+        except BrokenConnectionError:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
     async def DownloadVideo(self, request, context):
@@ -161,5 +161,5 @@ class ScriptedRenders(stubs.RenderServiceServicer):
         try:
             async for message in self.downloading(request, len(self.downloads)):
                 yield message
-        except ConnectionBroke:
+        except BrokenConnectionError:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")

@@ -1,4 +1,4 @@
-"""A render whose client stays: connections that break, videos that begin anew, clients that leave."""
+"""A render whose client stays: broken connections, videos that begin anew, clients that leave."""
 
 import asyncio
 from contextlib import aclosing
@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 from scripted_gateway import (
     VIDEO,
-    ConnectionBroke,
+    BrokenConnectionError,
     accepted,
     finished,
     hang,
@@ -43,7 +43,7 @@ def breaking(*answers):
     return script
 
 
-FIRST = [accepted, video_header(1), video(VIDEO[:5000]), ConnectionBroke()]
+FIRST = [accepted, video_header(1), video(VIDEO[:5000]), BrokenConnectionError()]
 SAME_AGAIN = [
     accepted,
     finished(0),
@@ -64,7 +64,7 @@ OTHER_AGAIN = [
 
 
 async def test_a_broken_connection_is_made_again_and_no_byte_comes_twice(gateway):
-    gateway.script = breaking(FIRST, [accepted, ConnectionBroke()], SAME_AGAIN)
+    gateway.script = breaking(FIRST, [accepted, BrokenConnectionError()], SAME_AGAIN)
     async with AsyncClient(gateway.address) as client:
         events = [event async for event in client.render("a hill")]
     kinds = [type(event) for event in events]
@@ -141,7 +141,7 @@ async def test_a_render_that_failed_for_want_of_a_service_is_not_asked_for_again
 
 async def test_a_server_that_does_not_come_back(gateway, monkeypatch):
     monkeypatch.setattr(attached, "PATIENCE", 0.3)
-    gateway.script = breaking(FIRST, *[[ConnectionBroke()]] * 100)
+    gateway.script = breaking(FIRST, *[[BrokenConnectionError()]] * 100)
     async with AsyncClient(gateway.address) as client:
         with pytest.raises(RenderError) as caught:
             [event async for event in client.render("a hill")]
@@ -151,7 +151,7 @@ async def test_a_server_that_does_not_come_back(gateway, monkeypatch):
 
 
 async def test_a_first_call_that_breaks_is_not_tried_for_long(gateway):
-    gateway.script = breaking([ConnectionBroke()] * 1, *[[ConnectionBroke()]] * 10)
+    gateway.script = breaking([BrokenConnectionError()] * 1, *[[BrokenConnectionError()]] * 10)
     async with AsyncClient(gateway.address) as client:
         with pytest.raises(RenderError) as caught:
             [event async for event in client.render("a hill")]

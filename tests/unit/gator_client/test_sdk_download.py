@@ -6,7 +6,7 @@ import io
 import json
 
 import pytest
-from scripted_renders import VIDEO, ConnectionBroke, chunk, header, stored, trailer
+from scripted_renders import VIDEO, BrokenConnectionError, chunk, header, stored, trailer
 
 from gator_client import (
     AsyncClient,
@@ -41,7 +41,7 @@ def broken_at(size, then=stored):
         async for message in (stored if attempt == 1 else then)(request, attempt):
             if attempt == 1 and message.HasField("chunk"):
                 if sent >= size:
-                    raise ConnectionBroke
+                    raise BrokenConnectionError
                 sent += len(message.chunk.data)
             yield message
 
@@ -321,7 +321,7 @@ async def test_a_server_that_stays_away(gateway, render_id, path, tmp_path, monk
     monkeypatch.setattr(downloading, "PATIENCE", 0.3)
 
     async def away(request, attempt):
-        raise ConnectionBroke
+        raise BrokenConnectionError
         yield
 
     gateway.downloading = broken_at(5000, then=away)

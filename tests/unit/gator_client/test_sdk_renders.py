@@ -5,7 +5,7 @@ from datetime import UTC
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from scripted_gateway import ConnectionBroke, provenance, result
+from scripted_gateway import BrokenConnectionError, provenance, result
 
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.type.v1 import frame_pb2, video_pb2
@@ -175,7 +175,7 @@ async def test_a_watch_goes_on_after_the_last_event_when_its_connection_breaks(g
             yield event(2, progress=progress(0.25))
             yield event(3, scene=pb.SceneProgress(state=pb.SCENE_STATE_GENERATING))
             yield event(3, preview=pb.ScenePreview(jpeg=b"x"))
-            raise ConnectionBroke
+            raise BrokenConnectionError
         if attempt == 2:
             raise GatorError(Reason.SHUTTING_DOWN, "the gateway shuts down", retry_after=0.01)
         if attempt == 3:
@@ -220,7 +220,7 @@ async def test_a_server_that_stays_away_ends_the_watch(gateway, monkeypatch):
     async def once(request, attempt):
         if attempt == 1:
             yield event(1, render=made)
-        raise ConnectionBroke
+        raise BrokenConnectionError
 
     gateway.watching = once
     async with AsyncClient(gateway.address) as client:
@@ -236,7 +236,7 @@ async def test_a_time_out_is_for_all_of_a_watch(gateway):
     async def watching(request, attempt):
         yield event(1, render=made)
         yield event(2, render=made)
-        raise ConnectionBroke
+        raise BrokenConnectionError
 
     gateway.watching = watching
     async with AsyncClient(gateway.address, timeout=0.5) as client:
