@@ -19,8 +19,10 @@ OpenCall = Callable[[float | None], "grpc.aio.UnaryStreamCall[Any, M]"]
 """Makes the call again, with that time-out, from where the stream stands."""
 
 STEADY = 5.0
-"""Seconds for which a call must last, if it brought nothing but its first message, for the
-connection to count as made again."""
+"""Seconds for which a call that brought nothing but its first message must have lasted for
+the connection to have been made again."""
+SILENT = 45.0
+"""The same for a call that brought nothing: longer than gRPC tries to connect."""
 
 _backoff = tenacity.wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1)
 
@@ -129,8 +131,8 @@ class ReconnectingStream(Generic[M]):
     def _note_break(self) -> None:
         self.close()
         now = time.monotonic()
-        steady = self._answers > 0 and now - self._opened > STEADY
-        if self._broken_since is None or steady:
+        was_up = now - self._opened > (STEADY if self._answers else SILENT)
+        if self._broken_since is None or was_up:
             self._broken_since = now
 
     def _is_out_of_patience(self) -> bool:
@@ -152,6 +154,9 @@ def is_broken(error: grpc.aio.AioRpcError) -> bool:
         # A server that goes down, or a proxy before it, resets the streams that it has.
         case grpc.StatusCode.CANCELLED:
             return not reason_of(error)
+        # The server's own deadline, not this client's: a reader was slow, a paused player perhaps.
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return bool(reason_of(error))
         case grpc.StatusCode.INTERNAL:
             return not reason_of(error) and "RST_STREAM" in (error.details() or "")
         case _:

@@ -18,6 +18,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
         ("quickstart", [72, 84]),
         ("demo_ai_video_generation", [108] * 3),
         ("demo_video_features", [72] * 6 + [90]),
+        ("renders_that_outlive_you", [108, 108]),
     ],
 )
 async def test_an_example(tmp_path, name, pictures):

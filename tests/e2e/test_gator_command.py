@@ -3,41 +3,12 @@
 import asyncio
 import hashlib
 import json
-import os
 import signal
-import sys
 
 import pytest
 
+from tests.support.commands import address_of, gator, names, start
 from tests.support.video import decoded, described
-
-
-async def start(*args, cwd, **environment):
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "gator_client.cli",
-        *args,
-        cwd=cwd,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "TMPDIR": str(cwd),
-            "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"],
-            **environment,
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def gator(*args, cwd, **environment):
-    process = await start(*args, cwd=cwd, **environment)
-    out, errors = await process.communicate()
-    return process.returncode, out.decode(), errors.decode()
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 async def test_prompts_in_a_video_out(tmp_path):
@@ -119,13 +90,6 @@ async def test_a_signal_leaves_nothing(tmp_path, number):
     assert process.returncode == 128 + number
     assert (out, errors) == (b"", b"Cancelled. Nothing was written.\n")
     assert names(tmp_path) == []
-
-
-async def address_of(process):
-    """What `gator serve` says that it listens on."""
-    line = (await process.stdout.readline()).decode()
-    assert line.startswith("Gator Video listens on ")
-    return line.split()[4].rstrip(".")
 
 
 async def test_serve_and_render_on_it(tmp_path):

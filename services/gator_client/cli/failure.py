@@ -57,7 +57,7 @@ def _fail(error: RenderError, status: int, *, as_json: bool) -> NoReturn:
     if as_json:
         typer.echo(json.dumps({"error": _document(error)}, ensure_ascii=False, indent=2))
     console = Console(stderr=True, highlight=False)
-    if error.reason == "CANCELLED":
+    if error.reason == "CANCELLED" and not error.advice:
         say(console, Text(error.message))
         raise typer.Exit(status) from None
     say(console, Text.assemble(("Error: ", "bold red"), for_command(_message(error))))

@@ -275,6 +275,7 @@ def test_a_render_that_failed_says_why_and_what_to_do(gateway, on_server):
     done = on_server("watch", cancelled.render_id)
     assert done.exit_code == 1
     assert "is cancelled" in done.stderr
+    assert f"gator retry {cancelled.render_id}" in done.stderr
 
 
 def test_a_watch_for_a_script_is_a_line_for_each_event(gateway, on_server):

@@ -115,6 +115,20 @@ async def test_the_next_one_goes_on_where_it_was_left(gateway, render_id, path, 
     assert names(tmp_path) == ["film.mp4"]
 
 
+async def test_a_reader_that_was_too_slow_goes_on(gateway, render_id):
+    async def script(request, attempt):
+        async for message in stored(request, attempt):
+            yield message
+            if attempt == 1 and message.HasField("chunk"):
+                raise GatorError(Reason.DEADLINE_EXCEEDED, "the client left a message unread")
+
+    gateway.downloading = script
+    memory = io.BytesIO()
+    await download(gateway, render_id, memory)
+    assert memory.getvalue() == VIDEO
+    assert [offset for offset, _ in asked(gateway)] == [0, 1000]
+
+
 async def test_all_of_it_was_there(gateway, render_id, path, tmp_path):
     left_behind(path, render_id, VIDEO)
     video = await download(gateway, render_id, path)
