@@ -11,10 +11,10 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requ
 BREAKING_AGAINST ?= .git\#branch=$(shell git rev-parse --verify --quiet origin/main >/dev/null && echo origin/main || echo main)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-gpu protos lock clean
+.PHONY: help setup demo test lint bench bench-gpu bench-load protos lock clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(MODELS) ## Make .venv with all pinned packages of requirements.lock.
 
@@ -74,6 +74,10 @@ $(PEERS): tests/benchmarks/peers.lock | $(INSTALLED)
 bench-gpu: $(MODELS) ## Measure image generation on this device against diffusers' stock pipeline.
 	@echo "==> measuring full-size models with random weights; on a CPU use BENCH_GPU_ARGS=--tiny"
 	@$(BIN)/python -m tests.benchmarks_gpu $(BENCH_GPU_ARGS)
+
+bench-load: $(INSTALLED) ## Measure what a gateway takes in, tells and holds, on SQLite and PostgreSQL.
+	@echo "==> measuring; this takes about 5 minutes, and BENCH_LOAD_ARGS=--help tells how to take less"
+	@$(BIN)/python -m tests.benchmarks_load $(BENCH_LOAD_ARGS)
 
 protos: $(INSTALLED) ## Generate services/gator, and what Envoy knows of the API, from protos.
 	@find services/gator -name '*_pb2*' -delete

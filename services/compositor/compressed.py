@@ -29,11 +29,10 @@ from compositor.timeline import Timeline
 from compositor.transitions import WIDE, compose
 from rpckit.video import Preset
 
-STILL_CRF_OFFSET = 2
-"""How much coarser a still is coded than a whole video. x264 codes an intra picture some
-three steps finer than its rate factor says, because those after it lean on it; here they
-are it. Measured on natural stills, that leaves each picture at or above what the reference
-engine gives, in fewer bytes."""
+STILL_CRF_OFFSET = -1
+"""How much finer a still is coded than a whole video: every picture shows what it has. With
+one step, videos measure above x264's "medium" at the whole video's crf, in about half of its
+bytes (docs/benchmarks.md)."""
 
 
 class CompressedEngine:
@@ -54,6 +53,15 @@ class CompressedEngine:
         stills = f"{x264_version()} {self._intra_preset} crf {self._still_crf:g}"
         return f"compressed domain, stills by {stills}"
 
+    def scenes(self, preset: Preset, timeline: Timeline) -> tuple[ScenePlan, ...]:
+        """What is told, what is coded, and where readers can start."""
+        ceiling = _ceiling(preset)
+        return plan(
+            timeline,
+            self._coding.gop_pictures(preset.fps),
+            lambda index: can_be_told(timeline.slots[index], preset, ceiling),
+        )
+
     def compose(
         self,
         preset: Preset,
@@ -63,14 +71,9 @@ class CompressedEngine:
         stored: Spool | None = None,
     ) -> None:
         """See `engine.Engine`."""
-        ceiling = _ceiling(preset)
+        scenes = self.scenes(preset, timeline)
         longest = self._coding.gop_pictures(preset.fps)
-        scenes = plan(
-            timeline,
-            longest,
-            lambda index: can_be_told(timeline.slots[index], preset, ceiling),
-        )
-        budgets = still_budgets(scenes, preset.fps, ceiling)
+        budgets = still_budgets(scenes, preset.fps, _ceiling(preset))
         coder = IntraCoder(preset, x264_preset=self._intra_preset, crf=self._still_crf)
         segments = SegmentCoder(preset, self._coding, longest)
         form = _format(preset)
@@ -93,9 +96,18 @@ class CompressedEngine:
 
 
 def _format(preset: Preset) -> Format:
+    if preset.width <= WIDE:
+        return Format(preset.width, preset.height, preset.fps, preset.h264_level)
     # In a slide that wide, a picture half way is decoded ahead beside the next still.
-    reorder = 2 if preset.width > WIDE else 1
-    return Format(preset.width, preset.height, preset.fps, preset.h264_level, reorder)
+    # OpenH264 has no more buffers than references and two, and would run out of them.
+    return Format(
+        preset.width,
+        preset.height,
+        preset.fps,
+        preset.h264_level,
+        reorder=2,
+        max_references=5,
+    )
 
 
 def _ceiling(preset: Preset) -> Ceiling:
@@ -175,8 +187,9 @@ class _Walk:
         return reference
 
     def _hold(self, scene: ScenePlan, still: CodedStill, shown: Reference) -> Reference:
+        idrs = frozenset(scene.idrs)
         for frame in range(scene.slot.first_frame + 1, scene.first_transition_frame):
-            if frame in scene.idrs:
+            if frame in idrs:
                 shown = self._intra(still, frame, idr=True)
             else:
                 self._output.add(self._stream.hold(shown, frame))

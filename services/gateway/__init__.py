@@ -1,8 +1,10 @@
-"""The gateway: validates a render, has its scenes' frames made, and has them composed.
+"""The gateway: takes renders in, has their scenes' frames made, and has them composed.
 
-    servicer -> convert -> validation -> service -> pipeline -> downstream
+    servicer -> convert -> validation -> service -> jobs -> pipeline -> downstream
 
-The pipeline asks the frame generation service for one frame a scene, keeps what
-is ahead on disk, and hands the frames in order to the compositor, whose video
-bytes go to the client as they come.
+A render is a row in a database before its client is answered. A worker of any gateway
+takes it under a lease and runs the pipeline, which asks the frame generation service for
+one frame a scene and hands the frames in order to the compositor. Frames and the video
+are objects in a store that all gateways share, so any of them goes on where another
+died, tells what happens, and sends the video.
 """

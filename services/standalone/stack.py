@@ -80,6 +80,8 @@ class Standalone:
         """host:port of the frame generation service, once started."""
         self.compositor_address = ""
         """host:port of the compositor, once started."""
+        self.stored_in: tuple[str, str] = ("", "")
+        """URLs of the database and of the objects, once started."""
         self._listen = listen
         self._reflection = reflection
         self._external_images = external_images
@@ -128,6 +130,7 @@ class Standalone:
             frame_gen_target=self.frame_gen_address,
             compositor_target=self.compositor_address,
         )
+        self.stored_in = (front.database, front.objects)
         calls = load(ChannelSettings, **PLAINTEXT_CALLS)
         self.address = await start(gateway.build(front, calls), front)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import median
 
 import av
 
@@ -20,7 +20,7 @@ class Outcome:
     likeness: Likeness | None = None
     """None where there is no video."""
     held: float = 0
-    """Bytes of a held picture, the mean of those at which no reader can start."""
+    """Bytes of a held picture, the median: stills stand among them."""
 
 
 def outcome(job: Job, path: Path, *, same_pictures: bool = True) -> Outcome:
@@ -42,7 +42,7 @@ def _held(job: Job, path: Path) -> float:
             number = packet.pts // tick
             if number >= last or number % job.slot_frames < job.hold_frames:
                 sizes.append(packet.size)
-    return mean(sizes)
+    return median(sizes)
 
 
 def _same_job(job: Job, path: Path) -> None:

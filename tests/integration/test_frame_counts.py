@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -29,12 +29,13 @@ class Case:
     quality: Quality
     durations: tuple[str, ...]
     """Seconds of each scene; the transitions take turns."""
+    engine: str = "auto"
     late: bool = False
     """Whether the second scene comes only when all that can be shown of the first has come."""
 
     def __str__(self) -> str:
         late = "-late" if self.late else ""
-        return f"{self.quality.name.lower()}-{'+'.join(self.durations)}{late}"
+        return f"{self.engine}-{self.quality.name.lower()}-{'+'.join(self.durations)}{late}"
 
     @property
     def preset(self) -> Preset:
@@ -55,7 +56,7 @@ class Case:
 ROUNDED = ("0.5", "1.0", "2.37", "3.0")
 # Half pictures at 24 and at 30 per second, and scenes of one picture.
 TIES = ("0.3125", "0.25", "0.041666667", "0.35", "0.041666667", "0.3125", "0.25")
-CASES = [
+VIDEOS = [
     *(Case(q, d) for q in Quality if q is not Quality.PREMIUM for d in (ROUNDED, TIES)),
     # 60 pictures of 4K take seconds each second: few, with half pictures again.
     Case(Quality.PREMIUM, ("0.125", "0.237", "0.041666667")),
@@ -63,6 +64,7 @@ CASES = [
     Case(Quality.DRAFT, ("9.01", "8.99")),
     Case(Quality.DRAFT, ("1.0", "0.5", "0.35"), late=True),
 ]
+CASES = [replace(case, engine=engine) for case in VIDEOS for engine in ("auto", "reference")]
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def made(request, tmp_path_factory) -> Made:
         if response.HasField("video"):
             some_video.set()
 
-    settings = Settings(flush_after=0) if case.late else Settings()
+    flush_after = 0 if case.late else Settings().flush_after
+    settings = Settings(engine=case.engine, flush_after=flush_after)
 
     async def run() -> Composed:
         async with connected(build(settings)) as channel:
@@ -173,10 +176,12 @@ def test_another_reader_says_so_too(made):
 
 def test_coded_parameters_say_so_too(made):
     found = video.sequence_parameters(made.path)
+    told_wide = made.case.engine == "auto" and made.case.preset.width > 2048
     wanted = {
         "profile_idc": 100,
         "level_idc": made.case.preset.h264_level,
-        "max_num_ref_frames": 4,
+        # One more for slides that go by a picture half way.
+        "max_num_ref_frames": 5 if told_wide else 4,
         "frame_mbs_only_flag": 1,
         "video_full_range_flag": 0,
         "colour_primaries": 1,

@@ -98,12 +98,13 @@ def test_composed_planes_match_the_reference(quality, transition, p):
         assert off(plane, 128 + wanted) <= LEVELS
 
 
+@pytest.mark.parametrize("engine", ["auto", "reference"])
 @pytest.mark.parametrize("quality", SIZES)
-async def test_decoded_pictures_match_the_reference(quality, tmp_path):
+async def test_decoded_pictures_match_the_reference(quality, engine, tmp_path):
     """One video with all six transitions, a second a scene: more change than most videos have."""
     scenes = [Scene(Fraction(1), transition.name) for transition in Transition]
     scenes.append(Scene(Fraction(1)))
-    async with connected(build(Settings())) as channel:
+    async with connected(build(Settings(engine=engine))) as channel:
         video = await compose(channel, quality, scenes, lambda i: natural(i, quality))
     path = tmp_path / "video.mp4"
     path.write_bytes(video.data)

@@ -4,10 +4,15 @@ import asyncio
 import hashlib
 
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.jobs import heartbeat, watch, worker
 from gateway.jobs.heartbeat import Rhythm
+from gateway.jobs.store import opening
 from gator.gateway.v1 import render_service_pb2 as pb
+from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
+from rpckit import server
+from rpckit.client import open_channel
 from rpckit.errors import Reason
 from tests.support.frame_source import FrameSource
 from tests.support.gateways import (
@@ -15,13 +20,14 @@ from tests.support.gateways import (
     downloaded,
     ended,
     gateway,
+    gateway_server,
     got,
     pictures,
     refused,
     request,
     services_below,
 )
-from tests.support.severed_link import linked
+from tests.support.severed_link import Link, linked
 
 
 async def test_two_gateways_share_a_database_and_a_store_of_objects(
@@ -97,3 +103,38 @@ async def test_a_database_that_goes_away_and_comes_back(postgresql_database, fas
     assert (render.state, render.attempts) == (pb.RENDER_STATE_SUCCEEDED, 2)
     assert source.asked == {0: 1, 1: 2}
     assert pictures(video.data) == 24
+
+
+async def test_a_gateway_serves_as_long_as_its_database_is_there(
+    postgresql_database, fast, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(opening, "START_TIMEOUT", 0.1)
+    monkeypatch.setattr(server, "READY_POLL", 0.1)
+    real = postgresql_database.server.folder
+    url = postgresql_database.url.replace(str(real), str(tmp_path))
+    link = Link(tmp_path / ".s.PGSQL.5432", real / ".s.PGSQL.5432")
+    async with (
+        services_below(FrameSource()) as below,
+        gateway_server(*below, database_url=url, state_dir=tmp_path) as address,
+        open_channel(address) as channel,
+    ):
+        stub, health = RenderServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+        watching = health.Watch(health_pb2.HealthCheckRequest())
+        states = [(await watching.read()).status]
+        error = await refused(stub.CreateRender(pb.CreateRenderRequest(render=request(1, 0.1))))
+        await link.mend()
+        states.append((await watching.read()).status)
+        render = await ended(stub, (await created(stub, request(1, 0.1))).render_id)
+        await link.cut()
+        states.append((await watching.read()).status)
+        await link.mend()
+        states.append((await watching.read()).status)
+        watching.cancel()
+        await link.cut()
+    assert (error.reason, error.retry_after) == (Reason.STORAGE_UNAVAILABLE, 1)
+    assert render.state == pb.RENDER_STATE_SUCCEEDED
+    serving, not_serving = (
+        health_pb2.HealthCheckResponse.SERVING,
+        health_pb2.HealthCheckResponse.NOT_SERVING,
+    )
+    assert states == [not_serving, serving, not_serving, serving]

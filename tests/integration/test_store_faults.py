@@ -176,7 +176,9 @@ async def test_a_group_that_does_not_fit_lets_the_small_ones_through(sqlite_data
         claim = await claimed(store)
         [(pages,)] = await sqlite_database.sql("PRAGMA page_count")
         limit = f"PRAGMA max_page_count = {pages + 8}"
-        await store._database.exclusively(lambda connection: connection.exec_driver_sql(limit))
+        await store._access._database.exclusively(
+            lambda connection: connection.exec_driver_sql(limit)
+        )
         with locked_by_another_process(sqlite_database):
             calls = [
                 store.append_events(claim.lease, [b"one"]),
@@ -230,7 +232,7 @@ async def test_a_server_that_is_away_is_unavailable_and_comes_back_by_itself(
         # Nobody could say who was there.
         await postgresql_database.pass_time(60)
         assert await store.lapse_attached() == []
-        store._away -= 31
+        store._access._away -= 31
         assert await store.lapse_attached() == [render_id]
 
 

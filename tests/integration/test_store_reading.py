@@ -211,6 +211,14 @@ async def test_listeners_hear_of_commits(store):
     assert heard.empty()
 
 
+async def test_a_listener_that_fails_keeps_nobody_waiting(store, caplog):
+    store.listen(lambda _: 1 / 0)
+    async with asyncio.timeout(20):
+        ids = await asyncio.gather(*(created(store) for _ in range(5)))
+    assert len(set(ids)) == 5
+    assert "a listener of the store failed" in caplog.text
+
+
 async def test_listeners_hear_of_commits_of_other_gateways(postgresql_database):
     async with (
         Store.open(postgresql_database.url) as store,

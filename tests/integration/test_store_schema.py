@@ -82,6 +82,33 @@ async def test_gateways_that_start_at_once_make_the_tables_once(empty_database):
     assert await empty_database.sql("SELECT count(*) FROM renders") == [(4,)]
 
 
+async def test_databases_that_are_made_at_once_do_not_mix(tmp_path, postgres_server):
+    name = f"mixed_{os.getpid()}"
+    postgres_server.sql(f"CREATE DATABASE {name}")
+    urls = [f"sqlite:///{tmp_path}/{number}.db" for number in range(3)]
+    urls.insert(1, postgres_server.url(name))
+
+    async def start(url):
+        async with Store.open(url) as store:
+            await store.create(new_render())
+            return await store.stats()
+
+    depths = await asyncio.gather(*(start(url) for url in urls))
+    assert [[depth.count for depth in found] for found in depths] == [[1]] * 4
+    postgres_server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_a_process_may_open_a_store_in_each_of_its_threads(tmp_path):
+    def start(number):
+        async def opened():
+            async with Store.open(f"sqlite:///{tmp_path / str(number)}.db") as store:
+                return (await store.create(new_render()))[1]
+
+        return asyncio.run(opened())
+
+    assert await asyncio.gather(*(asyncio.to_thread(start, i) for i in range(8))) == [True] * 8
+
+
 async def test_a_gateway_that_may_not_change_tables_says_what_to_run(empty_database):
     with pytest.raises(SchemaError, match=r"revision none.*python -m gateway migrate"):
         async with Store.open(empty_database.url, migrate="check"):

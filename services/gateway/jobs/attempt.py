@@ -147,7 +147,10 @@ class Attempt:
         passing(Point.AFTER_UPLOAD)
         _compare(stored.ending, result.summary.stored)
         with tracing.span("publish", {"gator.video.bytes": stored.ending.size}):
-            await videos.verify(stored)
+            with first_error():
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(videos.verify(stored))
+                    group.create_task(self._journal.flush())
             await self._journal.enter(Phase.PUBLISHING)
             passing(Point.BEFORE_PUBLISH)
             await self._publish(result, stored)
@@ -168,7 +171,6 @@ class Attempt:
                 journal = group.create_task(self._journal.run(), name="journal")
                 composing = group.create_task(self._relay(live, upload, group))
                 composing.add_done_callback(lambda _: journal.cancel())
-        await self._journal.flush()
         return composing.result()
 
     async def _relay(

@@ -12,7 +12,7 @@ from gateway.jobs.states import Phase
 from gateway.jobs.store import Store
 from gateway.pipeline import MadeScene
 
-INTERVAL = 0.25
+INTERVAL = 0.1
 """Seconds between two writes of progress."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
@@ -24,6 +25,10 @@ from rpckit.tracing import span
 
 PATIENCE = 30.0
 """Seconds for which a frame waits for a store of objects that is away."""
+
+
+LAST_CHANCE = 0.5
+"""Seconds in which a frame may still be stored whose render is stopped."""
 
 
 class FrameMaker(Protocol):
@@ -125,7 +130,23 @@ class Scenes:
                 self._origins[index] = _Origin(plan, folder)
 
     async def keep(self, index: int, made: MadeScene) -> None:
-        """Stores a frame that was made, and tells the render's row where it is."""
+        """Stores a frame that was made, and tells the render's row where it is.
+
+        If it is cancelled, because another scene failed, say, it has a little time to end:
+        the frame may have been paid for.
+        """
+        keeping = asyncio.create_task(self._keep(index, made), name=f"keep scene {index}")
+        try:
+            await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            await asyncio.wait([keeping], timeout=LAST_CHANCE)
+            keeping.cancel()
+            await asyncio.wait([keeping])
+            if not keeping.cancelled():
+                keeping.exception()  # the attempt ends for another reason
+            raise
+
+    async def _keep(self, index: int, made: MadeScene) -> None:
         origin = self._origins[index]
         if origin.known:
             return

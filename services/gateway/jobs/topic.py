@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 
 from gateway.events import ScenePreview
 from gateway.jobs.records import RenderEventRecord, RenderSnapshot
@@ -119,7 +118,9 @@ class Topic:
     def _cached_after(self, cursor: int) -> list[RenderEventRecord]:
         if not self._recent or self._recent[0].sequence > cursor + 1:
             return []
-        return list(islice(self._recent, cursor + 1 - self._recent[0].sequence, None))
+        # By index from the end, where most who watch are.
+        first = cursor + 1 - self._recent[0].sequence
+        return [self._recent[i] for i in range(first, len(self._recent))]
 
     async def snapshot(self, at_least: int) -> RenderSnapshot:
         """The render as it stands, with the event `at_least`, read once for all who ask."""

@@ -135,6 +135,7 @@ class Worker:
                 log.info("attempt", epoch=lease.epoch, attempts=claim.render.attempts)
                 outcome = await self._run_attempt(claim)
                 around.set_attribute("gator.render.outcome", outcome.value)
+                log.info("attempt ended", outcome=outcome.value)
         except asyncio.CancelledError:
             outcome = Outcome.RELEASED if self._draining else Outcome.LOST
         except Exception:

@@ -11,8 +11,14 @@ from typing import Annotated
 import typer
 
 from gator_client.cli.capabilities import capabilities
+from gator_client.cli.doctor import doctor
+from gator_client.cli.download import download
 from gator_client.cli.render import render
+from gator_client.cli.renders import list_, show
+from gator_client.cli.retry import retry
 from gator_client.cli.serve import app as serve_app
+from gator_client.cli.stopping import cancel, delete
+from gator_client.cli.watch import watch
 
 HELP = """
 Turn scene prompts into a finished video.
@@ -20,8 +26,16 @@ Turn scene prompts into a finished video.
   gator render "a quiet harbour at dawn" "a market in full swing" -o film.mp4
 
 It works with no server: the services run inside the command. With --server
-host:port, or GATOR_SERVER in the environment, a running one does the work.
+host:port, or GATOR_SERVER in the environment, a running one does the work,
+and then a render may outlive the command:
+
+  gator serve
+
+  gator render "a quiet harbour at dawn" --detach --server localhost
+
+  gator list --server localhost
 """
+_ON_A_SERVER = "Renders on a server"
 
 app = typer.Typer(
     name="gator",
@@ -32,7 +46,11 @@ app = typer.Typer(
 )
 app.command()(render)
 app.command()(capabilities)
+app.command()(doctor)
 app.add_typer(serve_app, name="serve")
+app.command(name="list", rich_help_panel=_ON_A_SERVER)(list_)
+for command in (show, watch, download, retry, cancel, delete):
+    app.command(rich_help_panel=_ON_A_SERVER)(command)
 
 
 def _print_version(wanted: bool) -> None:

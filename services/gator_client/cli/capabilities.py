@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,17 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gator_client.capabilities import BackendCapability, Capabilities, Device, Limits
-from gator_client.cli.connection import (
-    CaFile,
-    CertFile,
-    Connection,
-    KeyFile,
-    Server,
-    ShownToken,
-    Timeout,
-    UseTls,
-)
+from gator_client.cli.connection import Connection, connecting
 from gator_client.cli.failure import failing
+from gator_client.cli.options import Document
 from gator_client.cli.running import run
 from gator_client.cli.wording import for_command, say, seconds, size
 from gator_client.video import Codec
@@ -31,18 +22,8 @@ _NO_MODEL = "No image generation models available: "
 """How services begin to say why, for those who do not read that it is not available."""
 
 
-def capabilities(
-    as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="Print one JSON document and nothing else.")
-    ] = False,
-    server: Server = None,
-    tls: UseTls = False,
-    ca_file: CaFile = None,
-    cert_file: CertFile = None,
-    key_file: KeyFile = None,
-    token: ShownToken = None,
-    timeout: Timeout = None,
-) -> None:
+@connecting(embedded=True)
+def capabilities(connection: Connection, as_json: Document = False) -> None:
     """List presets, transitions, codecs, backends and limits.
 
     gator capabilities
@@ -50,7 +31,6 @@ def capabilities(
     gator capabilities --server host:50051 --json
     """
     with failing(as_json=as_json):
-        connection = Connection(server, tls, ca_file, cert_file, key_file, timeout, token)
         found = run(_ask(connection))
         if as_json:
             typer.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=2))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import os
+import shlex
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +21,12 @@ if TYPE_CHECKING:
     from gator_client.client import AsyncClient
 
 _PANEL = "Server"
+_VARIABLE = "GATOR_SERVER"
+_TOKEN = "GATOR_TOKEN"  # noqa: S105 - its name
+_NO_SERVER = (
+    "renders are kept by a server, and none is named. Start one with `gator serve`, then add "
+    f"--server HOST:PORT, or set {_VARIABLE}"
+)
 _QUIET = {
     "GRPC_VERBOSITY": "NONE",
     "TRANSFORMERS_VERBOSITY": "error",
@@ -24,18 +34,22 @@ _QUIET = {
 }
 """What goes wrong is told by the command; the libraries' own lines would run into its display."""
 
-Server = Annotated[
-    str | None,
-    typer.Option(
-        "--server",
-        envvar="GATOR_SERVER",
-        metavar="HOST[:PORT]",
-        help="A running gateway, such as one started with `gator serve`. Without it the services "
-        "run inside this command.",
-        rich_help_panel=_PANEL,
-    ),
-]
-UseTls = Annotated[
+
+def _server(help_: str) -> Any:
+    """The option that names a server."""
+    return Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            envvar=_VARIABLE,
+            metavar="HOST[:PORT]",
+            help=f"A running gateway, such as one started with `gator serve`. {help_}",
+            rich_help_panel=_PANEL,
+        ),
+    ]
+
+
+_UseTls = Annotated[
     bool,
     typer.Option("--tls", metavar="", help="Connect to the server by TLS.", rich_help_panel=_PANEL),
 ]
@@ -49,27 +63,27 @@ def _pem(help_: str) -> typer.models.OptionInfo:
     return option
 
 
-CaFile = Annotated[
+_CaFile = Annotated[
     Path | None,
     _pem("Trust the server certificates that these CAs signed. Means --tls."),
 ]
-CertFile = Annotated[
+_CertFile = Annotated[
     Path | None,
     _pem("Certificate of this client, where the server asks for one. Means --tls."),
 ]
-KeyFile = Annotated[Path | None, _pem("Key of that certificate.")]
-ShownToken = Annotated[
+_KeyFile = Annotated[Path | None, _pem("Key of that certificate.")]
+_ShownToken = Annotated[
     str | None,
     typer.Option(
         "--token",
-        envvar="GATOR_TOKEN",
+        envvar=_TOKEN,
         metavar="TOKEN|@FILE",
         help="Token by which the server knows this client, or @ and a file that holds it, which "
         "keeps it out of the list of processes.",
         rich_help_panel=_PANEL,
     ),
 ]
-Timeout = Annotated[
+_Timeout = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS",
@@ -110,6 +124,28 @@ class Connection:
             except ValueError as error:
                 raise typer.BadParameter(f"--token: {error}") from None
 
+    def needed(self) -> Connection:
+        """Itself; a usage error if it names no server."""
+        if not self.server:
+            raise typer.BadParameter(_NO_SERVER)
+        return self
+
+    def command(self, *words: str) -> str:
+        """A `gator` command for the same server, to be copied."""
+        return shlex.join(["gator", *words, *self._options()])
+
+    def _options(self) -> Iterator[str]:
+        if self.server and os.environ.get(_VARIABLE) != self.server:
+            yield from ("--server", self.server)
+        if self.tls:
+            yield "--tls"
+        for name in ("ca_file", "cert_file", "key_file"):
+            if path := getattr(self, name):
+                yield from (f"--{name.replace('_', '-')}", str(path))
+        # A token itself is not to be shown.
+        if self.token and self.token.startswith("@") and os.environ.get(_TOKEN) != self.token:
+            yield from ("--token", self.token)
+
     def client(self) -> AsyncClient:
         """A client for the server."""
         for name, value in _QUIET.items():
@@ -131,3 +167,39 @@ class Connection:
         if not self.token:
             return None
         return Path(self.token[1:]) if self.token.startswith("@") else self.token
+
+
+def connecting(*, embedded: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of the server, and it gets a Connection as `connection`.
+
+    Without `embedded` it is a usage error to name no server.
+    """
+    help_ = "Without it the services run inside this command." if embedded else ""
+    kinds = {
+        "server": (_server(help_), None),
+        "tls": (_UseTls, False),
+        "ca_file": (_CaFile, None),
+        "cert_file": (_CertFile, None),
+        "key_file": (_KeyFile, None),
+        "token": (_ShownToken, None),
+        "timeout": (_Timeout, None),
+    }
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in kinds.items()
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def connected(**given: Any) -> None:
+            connection = Connection(**{name: given.pop(name) for name in kinds})
+            command(connection=connection if embedded else connection.needed(), **given)
+
+        # Typer makes the options of a command from its signature.
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        others = [parameter for parameter in own if parameter.name != "connection"]
+        connected.__signature__ = inspect.Signature([*others, *options])  # type: ignore[attr-defined]  # a function may have one
+        connected.__annotations__ = {}
+        return connected
+
+    return decorate

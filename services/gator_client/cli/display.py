@@ -12,14 +12,26 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gator_client.cli.wording import made_by, seconds
-from gator_client.result import RenderAccepted, RenderEvent, RenderProgress, SceneProgress
+from gator_client.cli.wording import count, length_of, made_by, say, seconds
+from gator_client.durable import Render, RenderState, WatchEvent
+from gator_client.result import (
+    ConnectionLost,
+    RenderAccepted,
+    RenderEvent,
+    RenderProgress,
+    SceneProgress,
+)
 from gator_client.video import SceneState
 
 _BAR = 28
 _STEP_BARS = ((100, 16), (80, 8))
 """From so many columns of the terminal on, and how wide."""
 _MAX_ROWS = 12
+_DOING = {
+    RenderState.QUEUED: "Waiting in the queue with",
+    RenderState.RUNNING: "Rendering",
+    RenderState.SUCCEEDED: "Rendered",
+}
 
 
 class RenderDisplay:
@@ -33,6 +45,7 @@ class RenderDisplay:
         self._console = console
         self._prompts = prompts
         self._heading = Text(f"Starting {place}", style="dim")
+        self._note: Text | None = None
         self._scenes: dict[int, SceneProgress] = {}
         self._progress: RenderProgress | None = None
         self._began = time.monotonic()
@@ -54,23 +67,39 @@ class RenderDisplay:
         if self._console.is_terminal:
             self._live.stop()
 
-    def on_event(self, event: RenderEvent) -> None:
+    def on_event(self, event: RenderEvent | WatchEvent) -> None:
         """Takes what a render tells."""
-        if isinstance(event, RenderAccepted):
-            count = f"{event.scene_count} scene{'s' if event.scene_count > 1 else ''}"
-            preset = event.preset
-            self._heading = Text(
-                f"Rendering {count}: {seconds(event.duration)}, {preset.resolution} at "
-                f"{preset.fps} fps",
-                style="bold",
-            )
-        elif isinstance(event, SceneProgress):
-            self._scenes[event.index] = event
-        elif isinstance(event, RenderProgress):
-            self._progress = event
+        self._note = None
+        match event:
+            case RenderAccepted():
+                length = f"{seconds(event.duration)}, {event.preset.resolution}"
+                self._head("Rendering", event.scene_count, f"{length} at {event.preset.fps} fps")
+            case Render():
+                self._take(event)
+            case SceneProgress():
+                self._scenes[event.index] = event
+            case RenderProgress():
+                self._progress = event
+            case ConnectionLost():
+                self._note = Text(f"{event.message}; trying again", style="yellow")
+                if not self._console.is_terminal:
+                    say(self._console, self._note)
+
+    def _take(self, render: Render) -> None:
+        """Shows a render as it stands."""
+        self._prompts = [scene.prompt for scene in render.request.scenes]
+        self._scenes.update({scene.index: scene for scene in render.scene_progress})
+        self._progress = render.progress
+        doing = _DOING.get(render.state, render.state.value)
+        after = f", tried again after: {render.error.message}" if render.error else ""
+        self._head(doing, len(self._prompts), f"{length_of(render)}{after}")
+
+    def _head(self, doing: str, scenes: int, what: str) -> None:
+        self._heading = Text(f"{doing} {count(scenes, 'scene')}: {what}", style="bold")
 
     def _picture(self) -> RenderableType:
-        return Group(self._heading, Text(), self._scene_table(), Text(), self._totals())
+        note = [self._note] if self._note else []
+        return Group(self._heading, *note, Text(), self._scene_table(), Text(), self._totals())
 
     def _scene_table(self) -> Table:
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
@@ -84,7 +113,7 @@ class RenderDisplay:
     def _visible(self) -> range:
         """The scenes that there is room for, around the first unfinished one."""
         total = len(self._prompts)
-        room = max(1, min(total, _MAX_ROWS, self._console.height - 8))
+        room = min(total, _MAX_ROWS, max(1, self._console.height - 8))
         unfinished = (
             index
             for index in range(total)

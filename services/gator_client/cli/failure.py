@@ -26,18 +26,19 @@ from gator_client.errors import FieldViolation, InvalidRequestError, RenderError
 
 
 @contextlib.contextmanager
-def failing(*, as_json: bool = False, left: Callable[[], str] = lambda: "") -> Iterator[None]:
+def failing(
+    *, as_json: bool = False, interrupted: Callable[[], str] = lambda: "Cancelled."
+) -> Iterator[None]:
     """Turns errors into a message on stderr and an exit status.
 
     With `as_json` the error is also one JSON document on stdout, always with the
-    same keys. `left` says what is there after a command that a signal ended.
+    same keys. `interrupted` says how things stand after a command that a signal ended.
     """
     try:
         yield
     except (KeyboardInterrupt, InterruptionError) as error:
         status = error.exit_status if isinstance(error, InterruptionError) else 130
-        message = f"Cancelled. {left()}".rstrip()
-        _fail(_error(message, "CANCELLED"), status, as_json=as_json)
+        _fail(_error(interrupted(), "CANCELLED"), status, as_json=as_json)
     except StoryboardError as error:
         _fail(_of_storyboard(error), 2, as_json=as_json)
     except RenderError as error:

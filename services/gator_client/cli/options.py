@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from gator_client.durable import Priority
 from gator_client.video import Codec, FallbackPolicy, Quality, Transition
 
 _SCENES = "Scenes"
 _MODELS = "Image models"
 _OUTPUT = "Output"
+_QUEUE = "Renders on a server"
 
 Prompts = Annotated[
     list[str] | None,
@@ -183,3 +185,62 @@ Quiet = Annotated[
         "--quiet", metavar="", help="Print warnings and errors only.", rich_help_panel=_OUTPUT
     ),
 ]
+Detach = Annotated[
+    bool,
+    typer.Option(
+        "--detach",
+        metavar="",
+        help="Print the render's id and return: the server goes on alone. Needs --server.",
+        rich_help_panel=_QUEUE,
+    ),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="KEY=VALUE",
+        help="A label to find the render by; may be given several times.",
+        rich_help_panel=_QUEUE,
+    ),
+]
+PriorityName = Annotated[
+    Priority | None,
+    typer.Option(
+        "--priority",
+        metavar="NAME",
+        case_sensitive=False,
+        help="interactive (the default, but with --detach) comes before all of batch.",
+        rich_help_panel=_QUEUE,
+    ),
+]
+RequestId = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="A name of your own that makes the command safe to repeat: with the same scenes "
+        "and options it finds the render that is there.",
+        rich_help_panel=_QUEUE,
+    ),
+]
+RenderId = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The render: its id, or the beginning of it."),
+]
+RenderIds = Annotated[
+    list[str],
+    typer.Argument(metavar="ID", help="The renders: their ids, or the beginnings of them."),
+]
+Document = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print one JSON document and nothing else.")
+]
+
+
+def labels_of(given: list[str] | None) -> dict[str, str]:
+    """The pairs of --label; a usage error for what is no pair."""
+    labels = {}
+    for text in given or []:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"--label {text} is no pair; write --label key=value")
+        labels[key] = value
+    return labels

@@ -3,64 +3,57 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import typer
-from rich.console import Console
 
-from gator_client.cli.connection import (
-    CaFile,
-    CertFile,
-    Connection,
-    KeyFile,
-    Server,
-    ShownToken,
-    Timeout,
-    UseTls,
-)
+from gator_client.cli.connection import Connection, connecting
 from gator_client.cli.destination import STDOUT, Stream, check_path, default_path, is_stream
-from gator_client.cli.display import RenderDisplay
+from gator_client.cli.detached import create, print_detached
+from gator_client.cli.documents import print_document
 from gator_client.cli.failure import failing
 from gator_client.cli.options import (
     AsJson,
     CodecName,
+    Detach,
     Duration,
     Fallback,
     Force,
     Guidance,
+    Labels,
     NegativePrompt,
     Output,
     Placeholder,
     Preview,
+    PriorityName,
     Prompts,
     QualityName,
     Quiet,
+    RequestId,
     Seed,
     Steps,
     StoryboardFile,
     Strict,
     TransitionDuration,
     TransitionName,
+    labels_of,
 )
 from gator_client.cli.previews import PreviewFolder
+from gator_client.cli.rendering import Asked, Rendering
 from gator_client.cli.running import run
-from gator_client.cli.summary import document, print_previews, print_summary, print_warnings
-from gator_client.result import RenderEvent, RenderResult, ScenePreview, VideoChunk
-from gator_client.scene import RenderOptions, Scene
-
-if TYPE_CHECKING:
-    from gator_client.client import AsyncClient
-
-Hear = Callable[[RenderEvent], Awaitable[None]]
+from gator_client.scene import CreateOptions, Scene
 
 
+@connecting(embedded=True)
 def render(
     prompts: Prompts = None,
     *,
+    connection: Connection,
     scenes: StoryboardFile = None,
     quality: QualityName = None,
     transition: TransitionName = None,
@@ -79,13 +72,10 @@ def render(
     preview: Preview = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
-    server: Server = None,
-    tls: UseTls = False,
-    ca_file: CaFile = None,
-    cert_file: CertFile = None,
-    key_file: KeyFile = None,
-    token: ShownToken = None,
-    timeout: Timeout = None,
+    detach: Detach = False,
+    labels: Labels = None,
+    priority: PriorityName = None,
+    request_id: RequestId = None,
 ) -> None:
     """Render a video from prompts, or from a storyboard file.
 
@@ -109,61 +99,79 @@ def render(
 
       gator render "a lighthouse" --server host:50051 --json -o film.mp4
 
-    The file appears under its name only when it is whole; Ctrl-C leaves nothing
-    behind. Exit status: 0 done, 1 failed, 2 wrong usage or request, 130 Ctrl-C.
+    On a server that goes on alone; see gator list, watch and download:
+
+      gator render "a lighthouse" --detach --server host:50051
+
+    The file appears under its name only when it is whole. A connection that
+    breaks is made again. Ctrl-C cancels the render and leaves nothing behind.
+    Exit status: 0 done, 1 failed, 2 wrong usage or request, 130 Ctrl-C.
     """
     may_ask = not (as_json or quiet)
+    request = partial(
+        _gather,
+        prompts or [],
+        scenes,
+        seed,
+        {
+            "quality": quality,
+            "transition": transition,
+            "duration_per_frame": duration,
+            "transition_duration": transition_duration,
+            "negative_prompt": negative_prompt,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+            "use_ai_generation": False if placeholder else None,
+            "fallback_policy": fallback,
+            "codec": codec,
+            "strict": strict or None,
+            "labels": labels_of(labels) or None,
+            "priority": priority,
+            "request_id": request_id,
+        },
+    )
+    if detach:
+        if output or preview:
+            raise typer.BadParameter(
+                "--detach writes no file: leave out -o and --preview, and fetch the video with "
+                "gator download"
+            )
+        _detach(connection.needed(), request, as_json=as_json, quiet=quiet)
+        return
+    path = output or default_path(scenes.stem if scenes else (prompts or [""])[0])
     previews = PreviewFolder(preview, force=force, may_ask=may_ask) if preview else None
-
-    def left() -> str:
-        if previews and previews.written:
-            return f"No video was written; {previews}."
-        return "Nothing was written."
-
-    with failing(as_json=as_json, left=left):
-        job = Job(
-            *_gather(
-                prompts or [],
-                scenes,
-                seed,
-                {
-                    "quality": quality,
-                    "transition": transition,
-                    "duration_per_frame": duration,
-                    "transition_duration": transition_duration,
-                    "negative_prompt": negative_prompt,
-                    "num_inference_steps": steps,
-                    "guidance_scale": guidance,
-                    "use_ai_generation": False if placeholder else None,
-                    "fallback_policy": fallback,
-                    "codec": codec,
-                    "strict": strict or None,
-                },
-            ),
-            path=output or default_path(scenes.stem if scenes else (prompts or [""])[0]),
-            connection=Connection(server, tls, ca_file, cert_file, key_file, timeout, token),
-            previews=previews,
-            as_json=as_json,
-            quiet=quiet,
-        )
-        if as_json and job.path == STDOUT:
+    rendering = Rendering(connection, path, previews, as_json=as_json, quiet=quiet)
+    with failing(as_json=as_json, interrupted=rendering.interrupted):
+        asked = request()
+        if as_json and path == STDOUT:
             raise typer.BadParameter("--json and -o - both want the standard output")
-        check_path(job.path, force=force, may_ask=may_ask)
+        check_path(path, force=force, may_ask=may_ask)
         began = time.monotonic()
         # Opened out here: a pipe waits for its reader, and Ctrl-C must end that too.
         with (
             previews or nullcontext(),
-            Stream(job.path) if is_stream(job.path) else nullcontext() as stream,
+            Stream(path) if is_stream(path) else nullcontext() as stream,
         ):
             # A file that is there may be replaced by now; one that comes later may not.
-            overwrite = force or job.path.exists()
-            result = run(job.render(stream, overwrite=overwrite))
-        job.report(result, time.monotonic() - began)
+            overwrite = force or path.exists()
+            result = run(rendering.run(asked, stream, overwrite=overwrite))
+        rendering.report(asked, result, time.monotonic() - began)
+
+
+def _detach(
+    connection: Connection, request: Callable[[], Asked], *, as_json: bool, quiet: bool
+) -> None:
+    with failing(as_json=as_json):
+        render = run(create(connection, request()))
+        if as_json:
+            print_document(render)
+        else:
+            print_detached(render, connection, quiet=quiet)
 
 
 def _gather(
     prompts: list[str], storyboard: Path | None, seed: int | None, given: dict[str, object]
-) -> tuple[list[Scene], RenderOptions]:
+) -> Asked:
     """The scenes and options of the command line and the storyboard together."""
     if bool(prompts) == bool(storyboard):
         raise typer.BadParameter(
@@ -172,81 +180,16 @@ def _gather(
             else 'there is nothing to render; give prompts, such as gator render "a hill", or '
             "--scenes FILE"
         )
-    scenes, options = [Scene(prompt) for prompt in prompts], RenderOptions()
+    scenes, options = [Scene(prompt) for prompt in prompts], CreateOptions()
     if storyboard:
         from gator_client.storyboard import load_storyboard  # noqa: PLC0415 - see cli.app
 
         board = load_storyboard(storyboard)
-        scenes, options = list(board.scenes), board.options
+        scenes, options = list(board.scenes), cast("CreateOptions", board.options)
     said = {key: value for key, value in given.items() if value is not None}
     if seed is not None:
         scenes = [
             scene if scene.seed is not None else replace(scene, seed=seed + index)
             for index, scene in enumerate(scenes)
         ]
-    return scenes, cast("RenderOptions", {**options, **said})
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is rendered, by whom, and where to."""
-
-    scenes: list[Scene]
-    options: RenderOptions
-    path: Path
-    connection: Connection
-    previews: PreviewFolder | None
-    as_json: bool
-    quiet: bool
-
-    async def render(self, stream: Stream | None, *, overwrite: bool) -> RenderResult:
-        """Renders to the file, or to `stream`, while the live display shows how far it is."""
-        quiet = self.as_json or self.quiet
-        console = Console(stderr=True, highlight=False, quiet=quiet)
-        server = self.connection.server
-        place = f"at {server}" if server else "in this process"
-        with RenderDisplay(console, self._prompts, place) as display:
-
-            async def hear(event: RenderEvent) -> None:
-                display.on_event(event)
-                if self.previews and isinstance(event, ScenePreview):
-                    await self.previews.save(event)
-
-            async with self.connection.client() as client:
-                if stream is not None:
-                    return await self._send(client, stream, hear)
-                return await client.render_to_file(
-                    self.scenes, self.path, on_event=hear, overwrite=overwrite, **self.options
-                )
-
-    async def _send(self, client: AsyncClient, stream: Stream, hear: Hear) -> RenderResult:
-        async with aclosing(client.render(self.scenes, **self.options)) as events:
-            async for event in events:
-                await hear(event)
-                if isinstance(event, VideoChunk):
-                    await stream.write(event.data)
-                if isinstance(event, RenderResult):
-                    result = event
-        return result
-
-    def report(self, result: RenderResult, elapsed: float) -> None:
-        """Says what was made."""
-        previews = self.previews
-        if previews:
-            result = replace(result, warnings=result.warnings + previews.warnings)
-        if self.as_json:
-            written = previews.written if previews else []
-            typer.echo(document(result, self.path, elapsed, written))
-            return
-        errors = Console(stderr=True, highlight=False)
-        if not self.quiet:
-            console = errors if self.path == STDOUT else Console(highlight=False)
-            place = "standard output" if self.path == STDOUT else str(self.path)
-            print_summary(console, result, self._prompts, place, elapsed)
-            if previews:
-                print_previews(console, previews, result)
-        print_warnings(errors, result.warnings)
-
-    @property
-    def _prompts(self) -> list[str]:
-        return [scene.prompt for scene in self.scenes]
+    return Asked(scenes, cast("CreateOptions", {**options, **said}))

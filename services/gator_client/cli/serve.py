@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import runpy
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import typer
 
@@ -38,6 +41,12 @@ def serve(
 
       GATOR_GATEWAY_AUTH_TOKENS_FILE=tokens.toml gator serve --listen 0.0.0.0:50051
 
+    Renders outlive their clients and the server: they are kept in a folder of
+    yours, which the server names when it starts, and go on at the next start.
+    In another folder:
+
+      GATOR_GATEWAY_STATE_DIR=/srv/gator gator serve
+
     One of them, as in a deployment of three. Settings come from the environment
     (GATOR_GATEWAY_..., GATOR_FRAME_GEN_..., GATOR_COMPOSITOR_...):
 
@@ -66,13 +75,39 @@ async def _serve(listen: str) -> None:
     try:
         with metrics_endpoint(), exported_traces("gator"):
             async with Standalone(listen=listen, durable=True) as stack:
-                typer.echo(f"Gator Video listens on {stack.address}. Ctrl-C ends it. Try:\n")
-                typer.echo(f'  gator render "a quiet harbour at dawn" --server {stack.address}')
-                typer.echo(f"  gator capabilities --server {stack.address}\n")
+                _greet(stack.address, stack.stored_in)
                 await asyncio.Event().wait()
     except ServerStartError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _greet(address: str, stored_in: Sequence[str]) -> None:
+    typer.echo(f"Gator Video listens on {address}. Ctrl-C ends it. Try:\n")
+    typer.echo(f"  export GATOR_SERVER={address}")
+    typer.echo('  gator render "a quiet harbour at dawn" -o harbour.mp4')
+    typer.echo('  gator render "a market in full swing" --detach')
+    typer.echo("  gator list\n")
+    typer.echo(f"Renders, frames and videos are kept in {_shown(stored_in)}. What is not")
+    typer.echo(
+        "finished goes on at the next start. GATOR_GATEWAY_STATE_DIR names another folder.\n"
+    )
+
+
+def _shown(urls: Sequence[str]) -> str:
+    """Where things are stored: folders, and URLs without their passwords."""
+    places = []
+    for url in urls:
+        parts = urlsplit(url)
+        path = unquote(parts.path)
+        if parts.scheme == "sqlite":
+            places.append(str(Path(path.removeprefix("/")).absolute().parent))
+        elif parts.scheme == "file":
+            places.append(str(Path(path).parent))
+        else:
+            host = parts.netloc.rpartition("@")[2]
+            places.append(urlunsplit((parts.scheme, host, parts.path, "", "")))
+    return " and ".join(dict.fromkeys(places))
 
 
 @app.command()

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from gator_client.cli.previews import PreviewFolder
 from gator_client.cli.wording import (
+    count,
     for_command,
     made_by,
     model_settings,
@@ -64,6 +65,9 @@ def print_summary(
     if hidden > 0:
         console.print(Text(f"  and {hidden} more scenes; --json lists them all", style="dim"))
     console.print()
+    if result.frames_reused:
+        stored = f"{result.frames_reused} of {count(result.num_scenes, 'frame')}"
+        say(console, Text.assemble(("Stored: ", "bold"), f"{stored} were not made again"))
     for model, indices in _models(result).items():
         where = f" (for {scene_numbers(indices)})" if len(indices) < len(result.scenes) else ""
         say(console, Text.assemble(("Model: ", "bold"), model, where))

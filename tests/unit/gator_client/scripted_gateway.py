@@ -5,15 +5,19 @@ import hashlib
 import threading
 from contextlib import asynccontextmanager
 
+import grpc
 from google.protobuf.duration_pb2 import Duration
+from scripted_renders import VIDEO, BrokenConnectionError, ScriptedRenders
 
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1 import render_service_pb2_grpc as stubs
 from gator.type.v1 import capability_pb2, frame_pb2, video_pb2, warning_pb2
+from rpckit.errors import GatorError, Reason
 from rpckit.testing import running, scripted
 
+__all__ = ["VIDEO", "BrokenConnectionError"]
+
 NAME = "gator.gateway.v1.RenderService"
-VIDEO = bytes(range(256)) * 64
 JPEG = b"\xff\xd8\xff\xe0 a small picture \xff\xd9"
 NO_MODEL = "No image generation models available. Set one up, or use placeholders."
 
@@ -94,6 +98,15 @@ def video(data):
     return pb.RenderResponse(video=video_pb2.VideoChunk(data=data))
 
 
+def video_header(epoch=1, form="FRAGMENTED"):
+    return pb.RenderResponse(
+        video_header=pb.VideoHeader(
+            content_tag=f"r-1.{epoch}.{form.lower()}",
+            form=video_pb2.VideoForm.Value(f"VIDEO_FORM_{form}"),
+        )
+    )
+
+
 def result(request, data=VIDEO, warnings=(), **changes):
     count = len(request.scenes)
     values = {
@@ -156,10 +169,11 @@ async def never_answer(request):
     yield accepted(request)
 
 
-class ScriptedGateway(stubs.RenderServiceServicer):
+class ScriptedGateway(ScriptedRenders):
     """`script` makes the answers to a Render request."""
 
     def __init__(self):
+        super().__init__()
         self.script = succeed
         self.requests = []
         self.started = threading.Event()
@@ -170,9 +184,18 @@ class ScriptedGateway(stubs.RenderServiceServicer):
         self.requests.append(request)
         try:
             async for message in self.script(request):
+                if message.HasField("accepted") and "r-1" not in self.renders:
+                    prompts = (scene.prompt for scene in request.scenes)
+                    self.add(*prompts, render_id="r-1", state=pb.RENDER_STATE_RUNNING)
                 yield message
                 self.started.set()
             self.started.set()
+        except BrokenConnectionError:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        except GatorError as error:
+            if (render := self.renders.get("r-1")) and error.reason is not Reason.SHUTTING_DOWN:
+                render.state = pb.RENDER_STATE_FAILED
+            raise
         finally:
             self.ended.set()
 

@@ -262,7 +262,8 @@ async def test_a_signal_cancels_and_leaves_no_file(gateway, tmp_path, number, st
     process.send_signal(number)
     _, errors = await process.communicate()
     assert process.returncode == status
-    assert errors.decode() == "Cancelled. Nothing was written.\n"
+    assert errors.decode() == "Render r-1 is cancelled. Nothing was written.\n"
+    assert gateway.cancelled == ["r-1"]
     assert await asyncio.to_thread(gateway.ended.wait, 30)
     assert list(tmp_path.iterdir()) == []
 

@@ -181,8 +181,9 @@ async def test_what_is_left_after_ctrl_c_is_said(gateway, tmp_path, count):
     _, errors = await process.communicate()
     assert process.returncode == 130
     if count:
-        assert errors == b"Cancelled. No video was written; 1 preview is in previews.\n"
+        said = b"Render r-1 is cancelled. No video was written; 1 preview is in previews.\n"
+        assert errors == said
         assert files() == {"previews/scene-001-step-005.jpg": JPEG}
     else:
-        assert errors == b"Cancelled. Nothing was written.\n"
+        assert errors == b"Render r-1 is cancelled. Nothing was written.\n"
         assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from gateway.jobs.records import Hint
 from gateway.jobs.store.work import Work
+from rpckit.telemetry import logger
+
+log = logger(__name__)
 
 Listener = Callable[[Hint], None]
 
@@ -35,4 +38,8 @@ class Hints:
     def tell(self, hint: Hint) -> None:
         """Tells the listeners."""
         for listener in tuple(self._listeners):
-            listener(hint)
+            try:
+                listener(hint)
+            except Exception:
+                # Whoever waits for the commit must hear of it all the same.
+                log.exception("a listener of the store failed")

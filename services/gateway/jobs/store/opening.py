@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Literal
 
 import tenacity
@@ -14,6 +18,8 @@ from gateway.jobs.store.sqlite import SqliteDatabase
 
 START_TIMEOUT = 10.0
 """Seconds that a database may take to come up, or to be left alone by another process."""
+
+_migrating = threading.Lock()
 
 _SQLITE = "sqlite:///"
 _POSTGRESQL = ("postgresql://", "postgres://")
@@ -45,6 +51,18 @@ async def prepare(database: Database, migrate: Literal["auto", "check"]) -> None
     ):
         with attempt:
             if migrate == "auto":
-                await database.exclusively(schema.bring_up_to_date)
+                async with _one_at_a_time():
+                    await database.exclusively(schema.bring_up_to_date)
             else:
                 await database.read(lambda work: schema.check(work.connection))
+
+
+@asynccontextmanager
+async def _one_at_a_time() -> AsyncGenerator[None, None]:
+    """Alembic's migrations speak to what is global to the process, whatever the database."""
+    while not _migrating.acquire(blocking=False):  # noqa: ASYNC110 - held on any thread
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        _migrating.release()

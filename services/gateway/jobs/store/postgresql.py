@@ -21,6 +21,8 @@ POOL_SIZE = 16
 """Connections for operations; hints have one more."""
 CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection, of the server or of the pool."""
+RECYCLE = 300
+"""Seconds after which a connection is made anew: to the server that is the primary by then."""
 ANSWER_TIMEOUT = 15.0
 """Seconds to wait for an answer: of a server that the network has cut off, say."""
 
@@ -58,6 +60,7 @@ class PostgresqlDatabase:
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=CONNECT_TIMEOUT,
+            pool_recycle=RECYCLE,
         )
         # A statement that only looks needs no transaction around it.
         self._looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 log = logger(__name__)
 # It tells of every look at the tables.
 logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+
+_one_at_a_time = threading.Lock()
+"""Alembic keeps what it works on in module globals, and a process may open several stores."""
 
 MIGRATE = "python -m gateway migrate"
 
@@ -34,10 +38,11 @@ def bring_up_to_date(connection: Connection) -> None:
     # Late: it takes its time, and a gateway whose tables are right never needs it.
     from alembic import command  # noqa: PLC0415
 
-    revision, newest = _revision(connection), _newest(connection)
-    if revision != newest:
-        command.upgrade(_config(connection), "head")
-        log.info("database tables", before=revision, now=newest)
+    with _one_at_a_time:
+        revision, newest = _revision(connection), _newest(connection)
+        if revision != newest:
+            command.upgrade(_config(connection), "head")
+            log.info("database tables", before=revision, now=newest)
 
 
 def check(connection: Connection) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import (
     AsyncGenerator,
-    Awaitable,
     Callable,
     Collection,
     Iterable,
@@ -15,9 +13,8 @@ from collections.abc import (
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal
 
-from gateway import metrics
 from gateway.events import RenderProgress
 from gateway.jobs.records import (
     Admission,
@@ -25,7 +22,6 @@ from gateway.jobs.records import (
     Claim,
     Hint,
     Lease,
-    LeaseLost,
     NewRender,
     Page,
     QueueDepth,
@@ -47,20 +43,11 @@ from gateway.jobs.store import (
     retention,
     stopping,
 )
+from gateway.jobs.store.access import Access
 from gateway.jobs.store.admission import Gate
-from gateway.jobs.store.database import Database
-from gateway.jobs.store.failures import cause, translated
 from gateway.jobs.store.hints import Hints
-from gateway.jobs.store.schema import SchemaError
 from gateway.jobs.store.stopping import ATTACHED_GRACE
-from gateway.jobs.store.work import Operation, named
-from rpckit.errors import FieldViolation, GatorError, Reason, invalid
-from rpckit.telemetry import logger
-
-log = logger(__name__)
-
-A = TypeVar("A")
-T = TypeVar("T")
+from rpckit.errors import FieldViolation, GatorError, invalid
 
 LEASE = timedelta(seconds=30)
 """How long a claim or a heartbeat holds."""
@@ -106,43 +93,18 @@ class Store:
         async with AsyncExitStack() as held:
             database = opening.named(url, hints)
             held.push_async_callback(database.close)
-            store = cls(database, hints, admission, lease)
-            await store._told(partial(opening.prepare, database), migrate)
+            access = Access(database)
+            await access.told(partial(opening.prepare, database), migrate)
             database.share_hints()
-            yield store
+            yield cls(access, hints, admission, lease)
 
     def __init__(
-        self, database: Database, hints: Hints, admission: Admission, lease: timedelta
+        self, access: Access, hints: Hints, admission: Admission, lease: timedelta
     ) -> None:
-        self._database = database
+        self._access = access
         self._hints = hints
         self._gate = Gate(admission)
         self._lease = lease
-        self._away: float | None = None
-        """When the database was last away, by the monotonic clock."""
-
-    async def _write(self, operation: Operation[T]) -> T:
-        with metrics.store_operation(named(operation)):
-            return await self._told(self._database.write, operation)
-
-    async def _read(self, operation: Operation[T]) -> T:
-        with metrics.store_operation(named(operation)):
-            return await self._told(self._database.read, operation)
-
-    async def _told(self, run: Callable[[A], Awaitable[T]], argument: A) -> T:
-        """Runs something, with what the database raises told as the caller can use it."""
-        try:
-            return await run(argument)
-        except (GatorError, LeaseLost, SchemaError):
-            raise
-        except Exception as error:
-            told = translated(error)
-            if told is None:
-                raise
-            if told.reason is Reason.STORAGE_UNAVAILABLE:
-                self._away = time.monotonic()
-            log.warning("database", error=cause(error))
-            raise told from error
 
     # --- owners: create, look, stop ------------------------------------------------------
 
@@ -157,15 +119,15 @@ class Store:
                 OVERLOADED with retry_after if too many renders wait; QUOTA_EXCEEDED if the
                 owner has too many.
         """
-        return await self._write(partial(creating.create, new=new, gate=self._gate))
+        return await self._access.write(partial(creating.create, new=new, gate=self._gate))
 
     async def get(self, owner: str, render_id: str) -> RenderRecord:
         """The render as it stands; GatorError RENDER_NOT_FOUND if the owner has no such one."""
-        return await self._read(lambda work: reading.get(work, owner, render_id))
+        return await self._access.read(lambda work: reading.get(work, owner, render_id))
 
     async def snapshot(self, owner: str, render_id: str) -> RenderSnapshot:
         """The render and its scenes as they stand; GatorError RENDER_NOT_FOUND."""
-        return await self._read(lambda work: reading.snapshot(work, owner, render_id))
+        return await self._access.read(lambda work: reading.snapshot(work, owner, render_id))
 
     async def list_renders(
         self,
@@ -193,7 +155,7 @@ class Store:
         """
         if page_size < 1:
             raise invalid(FieldViolation("page_size", "must be at least 1"))
-        return await self._read(
+        return await self._access.read(
             lambda work: listing.list_renders(
                 work, owner, states, labels or {}, page_size, page_token, max_bytes
             )
@@ -204,14 +166,14 @@ class Store:
 
         GatorError RENDER_NOT_FOUND.
         """
-        return await self._write(lambda work: stopping.cancel(work, owner, render_id))
+        return await self._access.write(lambda work: stopping.cancel(work, owner, render_id))
 
     async def delete(self, owner: str, render_id: str) -> None:
         """Removes a render that has ended; the sweeper finds its objects without a row.
 
         GatorError RENDER_NOT_FOUND, or WRONG_STATE for one that has not ended.
         """
-        await self._write(lambda work: stopping.delete_render(work, owner, render_id))
+        await self._access.write(lambda work: stopping.delete_render(work, owner, render_id))
 
     async def touch_attached(self, render_ids: Collection[str], worker: str) -> None:
         """Notes that the clients of these renders are there, at the gateway of `worker`.
@@ -219,17 +181,16 @@ class Store:
         To be called every 5 s. Renders that go on without a client stay so.
         """
         if render_ids:
-            await self._write(lambda work: stopping.touch_attached(work, render_ids, worker))
+            await self._access.write(lambda work: stopping.touch_attached(work, render_ids, worker))
 
     async def lapse_attached(self) -> list[str]:
         """Cancels attached renders whose client has been away for 30 s, and returns their ids.
 
         Does nothing for 30 s after the database was away: nobody could note who was there.
         """
-        grace = ATTACHED_GRACE.total_seconds()
-        if self._away is not None and time.monotonic() < self._away + grace:
+        if self._access.was_away(ATTACHED_GRACE.total_seconds()):
             return []
-        return await self._write(stopping.lapse_attached)
+        return await self._access.write(stopping.lapse_attached)
 
     # --- workers: claim, keep, hand back ---------------------------------------------------
 
@@ -243,23 +204,25 @@ class Store:
         """
         if limit < 1:
             return []
-        return await self._write(lambda work: claiming.claim(work, worker, limit, self._lease))
+        return await self._access.write(
+            lambda work: claiming.claim(work, worker, limit, self._lease)
+        )
 
     async def heartbeat(self, leases: Collection[Lease]) -> set[Lease]:
         """Holds the leases for 30 s from now; returns those that are still there."""
         if not leases:
             return set()
-        return await self._write(lambda work: claiming.heartbeat(work, leases, self._lease))
+        return await self._access.write(lambda work: claiming.heartbeat(work, leases, self._lease))
 
     async def still_held(self, leases: Collection[Lease]) -> set[Lease]:
         """Those of the leases that are still there. Only looks: to notice a cancellation."""
         if not leases:
             return set()
-        return await self._read(lambda work: claiming.still_held(work, leases))
+        return await self._access.read(lambda work: claiming.still_held(work, leases))
 
     async def enter_phase(self, lease: Lease, phase: Phase) -> None:
         """Notes that the attempt has come to `phase`. The highest one stays. LeaseLost."""
-        await self._write(lambda work: attempts.enter_phase(work, lease, phase))
+        await self._access.write(lambda work: attempts.enter_phase(work, lease, phase))
 
     async def finish_scene(
         self,
@@ -296,7 +259,7 @@ class Store:
             LeaseLost: the lease is over.
         """
         stored = list(scenes)
-        return await self._write(
+        return await self._access.write(
             lambda work: attempts.append(work, lease, events, stored, progress)
         )
 
@@ -314,7 +277,7 @@ class Store:
         `warnings` replaces those of the render. Repeating it after a lost answer returns the
         render. LeaseLost.
         """
-        return await self._write(
+        return await self._access.write(
             lambda work: attempts.succeed(work, lease, video, result, keep_for, warnings)
         )
 
@@ -330,7 +293,7 @@ class Store:
 
         `states.judge` decides. Returns QUEUED or FAILED. LeaseLost.
         """
-        return await self._write(
+        return await self._access.write(
             lambda work: attempts.fail(
                 work, lease, error, transient=transient, retry_after=retry_after
             )
@@ -341,7 +304,7 @@ class Store:
 
         LeaseLost.
         """
-        await self._write(lambda work: attempts.release(work, lease))
+        await self._access.write(lambda work: attempts.release(work, lease))
 
     # --- watchers --------------------------------------------------------------------------
 
@@ -354,7 +317,7 @@ class Store:
         though the render's sequence is higher, older events were dropped: show a new
         snapshot. Snapshots begin at 1, the creation, which is no stored event.
         """
-        return await self._read(
+        return await self._access.read(
             lambda work: reading.events_after(work, render_id, after_sequence, limit)
         )
 
@@ -365,7 +328,7 @@ class Store:
         """
         if not known:
             return Changes({}, frozenset())
-        return await self._read(lambda work: reading.changed(work, known))
+        return await self._access.read(lambda work: reading.changed(work, known))
 
     def listen(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
         """Calls `listener` on the event loop when something changed; returns what ends that.
@@ -379,15 +342,15 @@ class Store:
 
     async def now(self) -> datetime:
         """The database's time."""
-        return await self._read(retention.now)
+        return await self._access.read(retention.now)
 
     async def retention(self, render_ids: Sequence[str]) -> Mapping[str, RenderView]:
         """What rows tell about objects, by id; ids without a row are left out."""
-        return await self._read(lambda work: retention.views(work, render_ids))
+        return await self._access.read(lambda work: retention.views(work, render_ids))
 
     async def frames_in_use(self, folders: Sequence[str]) -> set[str]:
         """Those of the places of frames to which a scene of a render refers that has not ended."""
-        return await self._read(lambda work: retention.frames_in_use(work, folders))
+        return await self._access.read(lambda work: retention.frames_in_use(work, folders))
 
     async def prune(
         self, *, events_after: timedelta = EVENTS_KEPT, renders_after: timedelta | None = None
@@ -396,18 +359,18 @@ class Store:
 
         To be called about every minute. Bounded: what is left over goes the next time.
         """
-        await self._write(lambda work: retention.prune(work, events_after, renders_after))
+        await self._access.write(lambda work: retention.prune(work, events_after, renders_after))
 
     # --- health ----------------------------------------------------------------------------
 
     async def stats(self) -> list[QueueDepth]:
         """How many renders wait and run."""
-        return await self._read(reading.stats)
+        return await self._access.read(reading.stats)
 
     async def ready(self) -> bool:
         """Whether the database answers."""
         try:
-            await self._read(reading.ping)
+            await self._access.read(reading.ping)
         except GatorError:
             return False
         return True
