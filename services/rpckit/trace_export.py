@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 3.0
 """Seconds that the last spans have to reach the collector when the process ends."""
 
 _SWITCHES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -80,17 +80,20 @@ EXAMPLES_BY_NAME: Mapping[str, Example] = {
     ),
     "java": Example(
         "java",
-        ["sh", "-c", 'java -cp "$(cat build/classpath)" Render "$@"', "java"],
+        ["java", "@build/options", "Render"],
         "./build.sh",
         ["java", "javac", "protoc", "grpc_java_plugin"],
-        [Path(f"/usr/share/java/{jar}.jar") for jar in ("grpc-netty", "netty-codec-http2")],
+        [Path(f"/usr/share/java/{jar}.jar") for jar in ("grpc-netty", "netty-tcnative")],
     ),
     "grpcurl": Example(
         "grpcurl", ["./render.sh"], tools=["bash", "grpcurl", "jq", "base64", "sha256sum"]
     ),
     "rest": Example("rest", ["./render.sh"], tools=["bash", "curl", "jq", "base64", "sha256sum"]),
     "grpc-web": Example(
-        "grpc-web", ["node", "drive.js"], "npm ci && npm run build", ["node", "npm", "chromium"]
+        "grpc-web",
+        ["node", "drive.js"],
+        "npm ci && npm run build",
+        ["node", "npm", "buf", "chromium"],
     ),
 }
 

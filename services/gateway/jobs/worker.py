@@ -15,7 +15,7 @@ from gateway.jobs.records import Claim, Hint, Lease, LeaseLost
 from gateway.jobs.store import Store
 from rpckit.errors import GatorError
 from rpckit.telemetry import logger
-from rpckit.tracing import RENDER_ID, Attributes, of_origin, span
+from rpckit.tracing import RENDER_ID, Attributes, current, failed, of_origin, span
 
 log = logger(__name__)
 
@@ -133,20 +133,26 @@ class Worker:
                 span("render", _told(claim), parent=of_origin(claim.render.origin)) as around,
             ):
                 log.info("attempt", epoch=lease.epoch, attempts=claim.render.attempts)
-                outcome = await self._run_attempt(claim)
-                log.info("attempt ended", outcome=outcome.value)
+                outcome = await self._tried(claim)
                 around.set_attribute("gator.render.outcome", outcome.value)
-        except asyncio.CancelledError:
-            outcome = Outcome.RELEASED if self._draining else Outcome.LOST
-        except Exception:
-            # Not even its failure could be written: the lease runs out.
-            log.exception("attempt broke off", render_id=lease.render_id)
+                log.info("attempt ended", outcome=outcome.value)
         finally:
             metrics.attempt_ended(outcome.value, time.monotonic() - began)
             metrics.RUNNING.dec()
             self._keeper.remove(lease)
             del self._running[lease]
             self._wanted.set()
+
+    async def _tried(self, claim: Claim) -> Outcome:
+        try:
+            return await self._run_attempt(claim)
+        except asyncio.CancelledError:
+            return Outcome.RELEASED if self._draining else Outcome.LOST
+        except Exception as error:
+            # Not even its failure could be written: the lease runs out.
+            log.exception("attempt broke off")
+            failed(current(), type(error).__name__)
+            return Outcome.LOST
 
     def _lost(self, lease: Lease) -> None:
         if task := self._running.get(lease):

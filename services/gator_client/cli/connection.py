@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PANEL = "Server"
 _VARIABLE = "GATOR_SERVER"
+_TOKEN = "GATOR_TOKEN"  # noqa: S105 - its name
 _NO_SERVER = (
     "renders are kept by a server, and none is named. Start one with `gator serve`, then add "
     f"--server HOST:PORT, or set {_VARIABLE}"
@@ -75,7 +76,7 @@ _ShownToken = Annotated[
     str | None,
     typer.Option(
         "--token",
-        envvar="GATOR_TOKEN",
+        envvar=_TOKEN,
         metavar="TOKEN|@FILE",
         help="Token by which the server knows this client, or @ and a file that holds it, which "
         "keeps it out of the list of processes.",
@@ -141,8 +142,8 @@ class Connection:
         for name in ("ca_file", "cert_file", "key_file"):
             if path := getattr(self, name):
                 yield from (f"--{name.replace('_', '-')}", str(path))
-        # A token itself is not shown; who has it in GATOR_TOKEN has it for that command too.
-        if self.token and self.token.startswith("@"):
+        # A token itself is not to be shown.
+        if self.token and self.token.startswith("@") and os.environ.get(_TOKEN) != self.token:
             yield from ("--token", self.token)
 
     def client(self) -> AsyncClient:
@@ -180,8 +181,8 @@ def connecting(*, embedded: bool) -> Callable[[Callable[..., None]], Callable[..
         "ca_file": (_CaFile, None),
         "cert_file": (_CertFile, None),
         "key_file": (_KeyFile, None),
-        "timeout": (_Timeout, None),
         "token": (_ShownToken, None),
+        "timeout": (_Timeout, None),
     }
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
