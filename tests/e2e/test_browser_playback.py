@@ -1,7 +1,9 @@
 """Chromium shows what the compressed-domain engine composed: the page of `gator doctor`."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,25 +59,34 @@ def test_the_command_writes_clips_and_checksums(checked):
 def test_chromium_shows_every_clip_right(checked, tmp_path_factory):
     """It plays each through, goes to its pictures, and takes it as a stream."""
     text = (checked[0] / "players.html").read_text()
-    dropped = {clip.name for clip in clips()}
+    left = {clip.name: clip for clip in clips()}
     for _ in range(TRIES):
-        found = report(text, tmp_path_factory.mktemp("chromium"))
-        assert [result["name"] for result in found["clips"]] == [clip.name for clip in clips()]
-        for result, clip in zip(found["clips"], clips(), strict=True):
+        found = report(only(text, left), tmp_path_factory.mktemp("chromium"))
+        assert [result["name"] for result in found["clips"]] == list(left)
+        for result in found["clips"]:
             assert result["seeks"]["wrong"] == [], result
             assert result["seeks"]["looks"] >= 10
             assert result["seeks"]["worst"] <= LEVELS
             assert result["streams"]["wrong"] == [], result
             assert result["streams"]["worst"] <= LEVELS
-            assert result["plays"]["total"] == clip.timeline.frame_count, result
+            count = left[result["name"]].timeline.frame_count
+            assert result["plays"]["total"] == count, result
             assert result["plays"]["corrupted"] == 0
             assert result["agrees"]
             if result["plays"]["dropped"] == 0:
-                dropped.discard(clip.name)
-        if not dropped:
+                del left[result["name"]]
+        if not left:
             break
     # On a machine with other work a picture may come too late, but not each time.
-    assert not dropped
+    assert not left
+
+
+def only(text: str, names: Container[str]) -> str:
+    """The page with these clips."""
+    before, opening, rest = text.partition('id="clips">')
+    content, closing, after = rest.partition("</script>")
+    kept = [clip for clip in json.loads(content) if clip["name"] in names]
+    return "".join((before, opening, json.dumps(kept), closing, after))
 
 
 def on_a_page(name: str, files: ClipFiles, folder: Path) -> PageClip:
