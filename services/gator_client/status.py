@@ -28,6 +28,8 @@ _ADVICE = {
     "GENERATION_FAILED": "Try again, with fewer steps or a lower quality if it stays so, or allow "
     "placeholders.",
     "INTERNAL": "This is a fault of the server. Its log has the details.",
+    "CANCELLED": "`gator retry` with the render's id makes it anew, and no finished scene again. A "
+    "request id stays with the render that it was given to.",
     "RENDER_NOT_FOUND": "`gator list` shows the renders that there are.",
     "REQUEST_ID_REUSED": "Give another request id, or ask for just what was asked for under it.",
     "QUOTA_EXCEEDED": "Wait until some of your renders have ended, or cancel some.",
