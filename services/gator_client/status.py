@@ -30,6 +30,8 @@ _ADVICE = {
     "UNAUTHENTICATED": "Show a token that the server knows and that has not expired (token).",
     "PERMISSION_DENIED": "Ask who runs the server for a token that may do this.",
     "INTERNAL": "This is a fault of the server. Its log has the details.",
+    "CANCELLED": "`gator retry` with the render's id makes it anew, and no finished scene again. A "
+    "request id stays with the render that it was given to.",
     "RENDER_NOT_FOUND": "`gator list` shows the renders that there are.",
     "REQUEST_ID_REUSED": "Give another request id, or ask for just what was asked for under it.",
     "QUOTA_EXCEEDED": "Wait until some of your renders have ended, or cancel some.",

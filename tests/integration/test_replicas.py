@@ -6,7 +6,7 @@ import hashlib
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from gateway.jobs import heartbeat, watch, worker
+from gateway.jobs import runtime, watch, worker
 from gateway.jobs.heartbeat import Rhythm
 from gateway.jobs.store import opening
 from gator.gateway.v1 import render_service_pb2 as pb
@@ -62,7 +62,7 @@ async def test_two_gateways_share_a_database_and_a_store_of_objects(
 @pytest.fixture
 def fast(monkeypatch):
     """Leases are given up soon, and everything is looked at often."""
-    monkeypatch.setattr(heartbeat, "Rhythm", lambda: Rhythm(renew=0.2, give_up=1.0))
+    monkeypatch.setattr(runtime, "RHYTHM", Rhythm(renew=0.2, give_up=1.0))
     monkeypatch.setattr(watch, "POLL", 0.1)
     monkeypatch.setattr(worker, "POLL", 0.1)
 

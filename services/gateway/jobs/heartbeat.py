@@ -27,11 +27,13 @@ LOOK = 0.5
 
 @dataclass(frozen=True)
 class Rhythm:
-    """When leases are renewed, and when they are given up, in seconds."""
+    """When leases are renewed, when they are given up, and how long they hold, in seconds."""
 
     renew: float = 10.0
     give_up: float = 20.0
     """Since the last renewal that succeeded."""
+    lease: float = 30.0
+    """Since then by the database's clock: longer than it takes to give up."""
 
 
 class LeaseKeeper:

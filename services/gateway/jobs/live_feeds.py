@@ -109,17 +109,22 @@ async def watch_parts(objects: Objects, form: LiveForm) -> None:
     """Tells `form` of the parts that another process stores, until it has ended or it fails."""
     try:
         while form.ending is None:
+            newest, before = form.newest_keys
+            # The newest part that is known is listed again: if it is gone, so is what follows.
             found: list[ObjectInfo] = []
-            async with aclosing(objects.listing(form.folder, after=form.last_key)) as batches:
+            async with aclosing(objects.listing(form.folder, after=before)) as batches:
                 async for batch in batches:
                     found += batch
+            if newest and all(info.key != newest for info in found):
+                raise MissingObjectError(newest)
             # Parts are stored in order, and the end after them: what is listed has no gaps.
             for info in sorted(found, key=lambda info: info.key):
                 name = info.key.rpartition("/")[2]
                 if name == END:
                     form.end(Ending.of_json(await objects.get(info.key)))
                     return
-                form.add_part(int(name), info.size)
+                if info.key > newest:
+                    form.add_part(int(name), info.size)
             await asyncio.sleep(POLL_SECONDS)
     except GatorError as error:
         form.fail(error)

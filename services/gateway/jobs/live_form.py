@@ -66,9 +66,10 @@ class LiveForm:
         return f"{self.folder}/{start:012d}"
 
     @property
-    def last_key(self) -> str:
-        """Object of the newest part; empty before there is one."""
-        return self.part_key(self._starts[-1]) if self._starts else ""
+    def newest_keys(self) -> tuple[str, str]:
+        """Objects of the newest part and of the one before; empty where there is none yet."""
+        before, newest = ["", "", *map(self.part_key, self._starts[-2:])][-2:]
+        return newest, before
 
     # --- what becomes known ------------------------------------------------------------
 

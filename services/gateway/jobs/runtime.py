@@ -17,6 +17,7 @@ from gateway.jobs.attached import AttachedClients
 from gateway.jobs.attempt import Attempt, Outcome, Stores
 from gateway.jobs.downloads import Downloads
 from gateway.jobs.frames import FrameStore
+from gateway.jobs.heartbeat import Rhythm
 from gateway.jobs.objects import Objects
 from gateway.jobs.records import Claim
 from gateway.jobs.retention import Keeping
@@ -35,6 +36,9 @@ log = logger(__name__)
 
 DEPTH_POLL = 10.0
 """Seconds between two looks at how many renders wait."""
+
+RHYTHM = Rhythm()
+"""How leases are kept; only tests have a faster one."""
 
 Services = Callable[[str, Callable[[], float | None]], tuple[FrameMaker, Composer]]
 """The services below, for a render by its id that has so many seconds left."""
@@ -90,7 +94,10 @@ async def running(settings: Settings, services: Services) -> AsyncIterator[Runti
     """
     objects = Objects.open(settings.objects)
     async with Store.open(
-        settings.database, admission=settings.admission, migrate=settings.migrate
+        settings.database,
+        admission=settings.admission,
+        migrate=settings.migrate,
+        lease=timedelta(seconds=RHYTHM.lease),
     ) as store:
         runtime = _runtime(settings, services, store, objects)
         try:
@@ -117,7 +124,7 @@ def _runtime(settings: Settings, services: Services, store: Store, objects: Obje
             _ttl(settings.video_ttl),
         ).run()
 
-    worker = Worker(name, store, attempt, settings.max_concurrent_renders)
+    worker = Worker(name, store, attempt, settings.max_concurrent_renders, RHYTHM)
     sweeper = Sweeper(objects, videos, store, Keeping(frame_ttl=_ttl(settings.frame_ttl)))
     work: dict[str, Coroutine[Any, Any, None]] = {
         "worker": worker.run(),

@@ -231,6 +231,20 @@ async def test_bytes_that_were_deleted_are_told(videos, replica, objects):
     assert error.reason is Reason.CONTENT_CHANGED
 
 
+async def test_who_waits_for_more_of_what_was_deleted_is_told(videos, replica, objects):
+    async with videos.live(ID, 1) as live:
+        for size in (300 * KIB, 300 * KIB):
+            await live.write(bytes(size))
+            async with aclosing(replica.follow(ID, 1).chunks()) as chunks:
+                assert len(await anext(chunks)) == 300 * KIB
+        async with aclosing(replica.follow(ID, 1, 600 * KIB).chunks()) as chunks:
+            waiting = asyncio.ensure_future(failure(anext(chunks)))
+            await settled()
+            await objects.delete_below("outputs")
+            error = await waiting
+    assert error.reason is Reason.CONTENT_CHANGED
+
+
 async def test_a_slow_follower_takes_no_memory_and_holds_up_nobody(tmp_path):
     videos = Videos(Objects.open(tmp_path.as_uri()))
     size = 48 * MIB

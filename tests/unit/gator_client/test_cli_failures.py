@@ -69,6 +69,20 @@ def test_each_attempt_has_a_line_and_speaks_of_the_commands_options(gateway):
     ]
 
 
+async def cancelled_by_another(request):
+    yield accepted(request)
+    raise GatorError(Reason.CANCELLED, "the render was cancelled")
+
+
+def test_a_render_that_another_cancelled_says_what_to_do(gateway):
+    gateway.script = cancelled_by_another
+    done = gator("render", "a", "--server", gateway.address, "-o", "f.mp4", "--request-id", "mine")
+    assert done.exit_code == 1
+    assert "Error: the render was cancelled" in done.stderr
+    assert "gator retry" in done.stderr
+    assert listing() == []
+
+
 def test_no_server_says_how_to_start_one():
     done = gator("render", "a", "--server", "127.0.0.1:1", "-o", "f.mp4")
     assert done.exit_code == 1

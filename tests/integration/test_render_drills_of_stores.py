@@ -1,0 +1,181 @@
+"""Renders while the database is away, or a disk is full: they wait, and go on by themselves."""
+
+import asyncio
+import hashlib
+import os
+import sqlite3
+import time
+from contextlib import closing
+from datetime import timedelta
+
+import grpc
+import pytest
+
+from gateway import metrics
+from gateway.jobs import objects, runtime, states
+from gateway.jobs.frames import FrameStore
+from gateway.jobs.heartbeat import Rhythm
+from gateway.jobs.objects import Objects
+from gator.gateway.v1 import render_service_pb2 as pb
+from rpckit.errors import Code, Reason
+from tests.support.frame_source import FrameSource
+from tests.support.gateways import (
+    created,
+    downloaded,
+    ended,
+    gateway,
+    got,
+    pictures,
+    refused,
+    request,
+    services_below,
+)
+from tests.support.object_stores import is_root, small_disk
+
+DOWN = float(os.environ.get("GATOR_DRILL_DOWN", "0"))
+"""Seconds that the database stays away, at least."""
+RENDERS = 4
+KIB = 1 << 10
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """Leases last 2 s, and what failed is soon tried again."""
+    monkeypatch.setattr(runtime, "RHYTHM", Rhythm(renew=0.2, give_up=1.0, lease=2.0))
+    monkeypatch.setattr(states, "FIRST_BACKOFF", timedelta(seconds=0.1))
+    monkeypatch.setattr(objects, "RETRY_AFTER_FULL", 0.1)
+
+
+async def check(stub, render_id: str, frames: int) -> None:
+    render = await ended(stub, render_id)
+    assert render.state == pb.RENDER_STATE_SUCCEEDED, render
+    video = await downloaded(stub, render_id)
+    assert hashlib.sha256(video.data).digest() == render.result.sha256
+    assert pictures(video.data) == render.result.frame_count == frames
+
+
+async def last(call):
+    while (message := await call.read()) is not grpc.aio.EOF:
+        found = message
+    return found
+
+
+@pytest.mark.timeout(120 + DOWN)
+async def test_the_database_is_away_for_a_while(postgresql_database, postgres_server, tmp_path):
+    source = FrameSource()
+    source.hold(1)
+    shared = {"database_url": postgresql_database.url, "state_dir": tmp_path}
+    async with (
+        services_below(source, videos_at_a_time=8) as below,
+        gateway(*below, **shared) as one,
+        gateway(*below, **shared) as other,
+    ):
+        asked = [request(2, 0.5, labels={"n": str(n)}) for n in range(RENDERS)]
+        for n, message in enumerate(asked):
+            for scene in message.scenes:
+                scene.prompt += f" of {n}"
+        ids = [(await created(one, message)).render_id for message in asked]
+        for render_id in ids:
+            while not (await got(other, render_id)).progress.scenes_finished:
+                await source.started[1].wait()
+        watching = [other.WatchRender(pb.WatchRenderRequest(render_id=one)) for one in ids]
+        for call in watching:
+            await call.read()
+        postgres_server.stop()
+        try:
+            down = time.monotonic()
+            running = metrics.RUNNING._value.get()
+            errors = [
+                await refused(stub.CreateRender(pb.CreateRenderRequest(render=asked[0])))
+                for stub in (one, other)
+            ]
+            # Asking takes the time that the holders need to give up.
+            while metrics.RUNNING._value.get() or time.monotonic() < down + DOWN:
+                errors.append(await refused(one.GetRender(pb.GetRenderRequest(render_id=ids[0]))))
+        finally:
+            postgres_server.start()
+        source.release(1)
+        told = await asyncio.gather(*map(last, watching))
+        for render_id in ids:
+            await check(other, render_id, 24)
+        renders = [await got(one, render_id) for render_id in ids]
+    assert running == RENDERS
+    for error in errors:
+        assert (error.reason, error.code) == (Reason.STORAGE_UNAVAILABLE, Code.UNAVAILABLE)
+        assert error.retry_after > 0
+    assert [event.render for event in told] == renders
+    assert [render.attempts for render in renders] == [2] * RENDERS
+    assert source.asked == {0: RENDERS, 1: 2 * RENDERS}
+
+
+def fill(disk) -> None:
+    """Takes all room that is left."""
+    with (disk / "filling").open("wb", buffering=0) as filling:
+        for size in (64 * KIB, 4 * KIB, 1):
+            while True:
+                try:
+                    filling.write(bytes(size))
+                except OSError:
+                    break
+
+
+async def check_whole(kept: Objects) -> None:
+    """Every frame that has a manifest is as it says, and nothing is left half-written."""
+    keys = [info.key async for batch in kept.listing("") for info in batch]
+    frames = [key.removesuffix("/manifest") for key in keys if key.endswith("/manifest")]
+    for folder in frames:
+        stored = await FrameStore(kept).get(folder)
+        assert stored is not None
+        stored.frame.close()
+    assert len(frames) == 3
+    assert [key for key in keys if key.startswith(".writing")] == []
+
+
+@pytest.mark.skipif(not is_root(), reason="mounting a small file system needs root")
+@pytest.mark.parametrize("what", ["objects", "objects and database"])
+async def test_the_disk_is_full_for_a_while(what, tmp_path):
+    source = FrameSource()
+    source.hold(1)
+    with small_disk(tmp_path / "disk", 8 << 20) as disk:
+        settings = {"state_dir": disk}
+        if what == "objects":
+            settings = {"state_dir": tmp_path, "objects_url": (disk / "objects").as_uri()}
+        async with (
+            services_below(source) as below,
+            gateway(*below, **settings, spool_dir=tmp_path) as stub,
+        ):
+            before = (await ended(stub, (await created(stub, request(1, 0.5))).render_id)).render_id
+            render_id = (await created(stub, request(3, 0.5))).render_id
+            while not (await got(stub, render_id)).progress.scenes_finished:
+                await source.started[1].wait()
+            fill(disk)
+            source.release(1)
+            if what == "objects":
+                async for event in stub.WatchRender(pb.WatchRenderRequest(render_id=render_id)):
+                    if event.render.state == pb.RENDER_STATE_QUEUED and event.render.HasField(
+                        "error"
+                    ):
+                        waits = event.render
+                        break
+            else:
+                # The row cannot say so, and nothing new is taken in.
+                asked = pb.CreateRenderRequest(render=request(1, 0.5))
+                error = await refused(stub.CreateRender(asked))
+                assert (error.reason, error.code) == (Reason.STORAGE_FULL, Code.RESOURCE_EXHAUSTED)
+                assert error.retry_after > 0
+                waits = None
+                while metrics.RUNNING._value.get():
+                    await refused(stub.CreateRender(asked))
+            # What is there can be read.
+            assert pictures((await downloaded(stub, before)).data) == 12
+            (disk / "filling").unlink()
+            await check(stub, render_id, 36)
+            await check(stub, (await created(stub, request(1, 0.5))).render_id, 12)
+            listed = (await stub.ListRenders(pb.ListRendersRequest())).renders
+        await check_whole(Objects.open((disk / "objects").as_uri()))
+        if what != "objects":
+            with closing(sqlite3.connect(disk / "renders.sqlite3")) as database:
+                assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
+    assert len(listed) == 3
+    if waits is not None:
+        assert "full" in waits.error.message

@@ -1,0 +1,151 @@
+"""Two gateways, a frame generation service and a compositor, each a process that may die.
+
+What dies is started again at the same address, as an operator's supervisor would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeVar
+
+import grpc
+
+from gator.gateway.v1 import render_service_pb2 as pb
+from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
+from rpckit.client import open_channel
+from tests.support import noting_frame_gen
+from tests.support.processes import server_process
+
+T = TypeVar("T")
+
+LOOPBACK = "127.0.0.1:0"
+GATEWAYS = ("gateway 1", "gateway 2")
+FRAME_GEN = "frame_gen"
+COMPOSITOR = "compositor"
+_GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN}
+"""Codes of a call whose server dies."""
+
+
+class Member:
+    """A server that can be killed and started again."""
+
+    def __init__(self, module: str, listen: str, **environment: str) -> None:
+        """`listen` is the variable that has its address."""
+        self._module = module
+        self._listen = listen
+        self._environment = environment
+        self._running = AsyncExitStack()
+        self.address = LOOPBACK
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        server = server_process(self._module, **self._environment, **{self._listen: self.address})
+        self.process, self.address = await self._running.enter_async_context(server)
+
+    async def kill(self) -> None:
+        """SIGKILL, and a new process."""
+        self.process.kill()
+        await self._running.aclose()
+        await self.start()
+
+    async def halt(self, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT after a while."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    async def end(self, within: float) -> int:
+        """SIGTERM; the exit status. TimeoutError if it does not end: something runs on."""
+        self.process.terminate()
+        async with asyncio.timeout(within):
+            return await self.process.wait()
+
+    async def close(self) -> None:
+        await self._running.aclose()
+
+
+@dataclass
+class Fleet:
+    """All of them."""
+
+    members: dict[str, Member]
+    channels: list[grpc.aio.Channel]
+    notes: Path
+    """What the frame generation service has made."""
+
+    @classmethod
+    @asynccontextmanager
+    async def started(cls, folder: Path, database_url: str = "") -> AsyncIterator[Self]:
+        """`folder` is for objects, and for the database if it has no URL."""
+        notes = folder / "made"
+        state = folder / "state"
+        below = {
+            FRAME_GEN: Member(
+                noting_frame_gen.__name__,
+                noting_frame_gen.LISTEN,
+                **{noting_frame_gen.NOTES: str(notes)},
+            ),
+            COMPOSITOR: Member(
+                "compositor",
+                "GATOR_COMPOSITOR_LISTEN",
+                GATOR_COMPOSITOR_MAX_CONCURRENT="32",
+                GATOR_COMPOSITOR_FLUSH_AFTER="0",
+            ),
+        }
+        async with AsyncExitStack() as stack:
+            for member in below.values():
+                stack.push_async_callback(member.close)
+            await asyncio.gather(*(member.start() for member in below.values()))
+            gateways = {
+                name: Member(
+                    "tests.support.hasty_gateway",
+                    "GATOR_GATEWAY_LISTEN",
+                    GATOR_GATEWAY_FRAME_GEN_TARGET=below[FRAME_GEN].address,
+                    GATOR_GATEWAY_COMPOSITOR_TARGET=below[COMPOSITOR].address,
+                    GATOR_GATEWAY_STATE_DIR=str(state),
+                    GATOR_GATEWAY_DATABASE_URL=database_url,
+                    GATOR_GATEWAY_MAX_CONCURRENT_SCENES="2",
+                    GATOR_GATEWAY_MAX_CONCURRENT_RENDERS="4",
+                )
+                for name in GATEWAYS
+            }
+            for member in gateways.values():
+                stack.push_async_callback(member.close)
+            await asyncio.gather(*(member.start() for member in gateways.values()))
+            channels = [
+                await stack.enter_async_context(open_channel(member.address))
+                for member in gateways.values()
+            ]
+            yield cls({**below, **gateways}, channels, notes)
+
+    async def call(self, do: Callable[[RenderServiceStub], Awaitable[T]], first: int = 0) -> T:
+        """What `do` returns, at the next gateway when one dies in it."""
+        for number in itertools.count(first):
+            try:
+                async with asyncio.timeout(20):
+                    return await do(RenderServiceStub(self.channels[number % len(self.channels)]))
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _GONE:
+                    raise
+            except TimeoutError:
+                continue  # it hangs
+        raise AssertionError
+
+    async def ended(self, render_id: str, first: int = 0) -> pb.Render:
+        """The render once it has ended, watched wherever there is a gateway."""
+
+        async def watch(stub: RenderServiceStub) -> pb.Render:
+            asked = pb.WatchRenderRequest(render_id=render_id)
+            async for event in stub.WatchRender(asked, wait_for_ready=True):
+                last = event
+            return last.render
+
+        return await self.call(watch, first)
