@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import tempfile
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +22,7 @@ from gator.compositor.v1 import compositor_service_pb2 as pb
 from gator.compositor.v1 import compositor_service_pb2_grpc as stubs
 from gator.type.v1 import frame_pb2, video_pb2
 from rpckit.frame import MAX_CHUNK_SIZE
-from rpckit.testing import connected, other_tasks
+from rpckit.testing import connected, other_tasks, running
 
 NANO = Duration(nanos=1)
 HALF = Duration(nanos=500_000_000)
@@ -185,29 +186,35 @@ def pictures(data):
         ]
 
 
-async def test_a_client_that_leaves_amid_the_stored_form_leaves_no_file():
-    before = open_files_without_name()
-    # Detail enough for a file of several messages.
+async def test_a_client_that_leaves_amid_the_stored_form_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    # Detail enough that the file is larger than what this connection holds on its way.
+    narrow = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
     noisy = np.random.default_rng(1).integers(0, 256, 854 * 480 * 3, np.uint8).tobytes()
     frame = {"width": 854, "height": 480, "size_bytes": len(noisy)}
     sha256 = hashlib.sha256(noisy).digest()
-    async with connected(build(Settings(threads=2, grace=1))) as channel:
+    scenes = [scene(duration=Duration(seconds=1))] * 6
+    async with (
+        running(build(Settings(threads=2, grace=1))) as server,
+        grpc.aio.insecure_channel(server.address, options=narrow) as channel,
+    ):
         call = stubs.CompositorServiceStub(channel).Compose()
-        await call.write(specification(scene(duration=Duration(seconds=8)), forms=[FASTSTART]))
-        await call.write(header(0, **frame, sha256=sha256))
-        for begin in range(0, len(noisy), 1 << 20):
-            await call.write(chunk(noisy[begin : begin + (1 << 20)]))
+        await call.write(specification(*scenes, forms=[FASTSTART]))
+        for index in range(len(scenes)):
+            await call.write(header(index, **frame, sha256=sha256))
+            for begin in range(0, len(noisy), 1 << 20):
+                await call.write(chunk(noisy[begin : begin + (1 << 20)]))
         await call.done_writing()
         while (await call.read()).WhichOneof("part") != "stored":
             pass
-        assert open_files_without_name() > before
+        assert open_files_without_name(tmp_path)
         call.cancel()
-    assert open_files_without_name() == before
+    assert not open_files_without_name(tmp_path)
 
 
-def open_files_without_name():
+def open_files_without_name(folder):
     links = (path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
-    return sum(str(link).endswith("(deleted)") for link in links)
+    return [link for link in map(str, links) if link.startswith(str(folder))]
 
 
 BAD_SPECIFICATIONS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import tempfile
 from collections.abc import AsyncIterator
@@ -149,10 +150,15 @@ class Download:
     trailer: pb.VideoTrailer
 
 
-async def downloaded(stub: RenderServiceStub, render_id: str, **asked: object) -> Download:
-    """A whole download."""
-    call = stub.DownloadVideo(pb.DownloadVideoRequest(render_id=render_id, **asked))
-    parts = [part async for part in call]
+async def downloaded(
+    stub: RenderServiceStub, render_id: str, begun: asyncio.Event | None = None, **asked: object
+) -> Download:
+    """A whole download. Which form it is has been settled when `begun` is set."""
+    parts = []
+    async for part in stub.DownloadVideo(pb.DownloadVideoRequest(render_id=render_id, **asked)):
+        parts.append(part)
+        if begun:
+            begun.set()
     kinds = [part.WhichOneof("part") for part in parts]
     assert kinds == ["header", *["chunk"] * (len(parts) - 2), "trailer"]
     data = b"".join(part.chunk.data for part in parts[1:-1])
