@@ -15,6 +15,7 @@ from tests.support.frame_source import FrameSource
 from tests.support.gateways import (
     created,
     downloaded,
+    downloading,
     ended,
     gateway,
     got,
@@ -119,7 +120,7 @@ async def test_one_gateway_tells_and_sends_what_another_makes(tmp_path):
         render = await created(busy, request(2, 1.0))
         await source.started[1].wait()
         states = [(await got(s, render.render_id)).state for s in (busy, other)]
-        downloads = [asyncio.create_task(downloaded(s, render.render_id)) for s in (busy, other)]
+        downloads = await downloading(render.render_id, busy, other)
         source.release(1)
         ends = await asyncio.gather(*(ended(s, render.render_id) for s in (busy, other)))
         videos = await asyncio.gather(*downloads)

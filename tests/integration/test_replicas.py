@@ -18,6 +18,7 @@ from tests.support.frame_source import FrameSource
 from tests.support.gateways import (
     created,
     downloaded,
+    downloading,
     ended,
     gateway,
     gateway_server,
@@ -45,13 +46,8 @@ async def test_two_gateways_share_a_database_and_a_store_of_objects(
     ):
         render = await created(one, request(2, 2.0))
         watching = [asyncio.create_task(ended(stub, render.render_id)) for stub in (one, other)]
-        begun = [asyncio.Event(), asyncio.Event()]
-        live = [
-            asyncio.create_task(downloaded(stub, render.render_id, event))
-            for stub, event in zip((one, other), begun, strict=True)
-        ]
-        for event in (*begun, source.started[1]):
-            await event.wait()
+        live = await downloading(render.render_id, one, other)
+        await source.started[1].wait()
         source.release(1)
         ends = await asyncio.gather(*watching)
         videos = await asyncio.gather(*live)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -150,15 +150,29 @@ class Download:
     trailer: pb.VideoTrailer
 
 
-async def downloaded(
-    stub: RenderServiceStub, render_id: str, begun: asyncio.Event | None = None, **asked: object
-) -> Download:
-    """A whole download. Which form it is has been settled when `begun` is set."""
-    parts = []
-    async for part in stub.DownloadVideo(pb.DownloadVideoRequest(render_id=render_id, **asked)):
+async def downloaded(stub: RenderServiceStub, render_id: str, **asked: object) -> Download:
+    """A whole download."""
+    (download,) = await downloading(render_id, stub, **asked)
+    return await download
+
+
+async def downloading(
+    render_id: str, *stubs: RenderServiceStub, **asked: object
+) -> list[Awaitable[Download]]:
+    """Downloads from each of `stubs`, which have begun: what form each gets is settled."""
+    asked_for = pb.DownloadVideoRequest(render_id=render_id, **asked)
+    calls = [stub.DownloadVideo(asked_for) for stub in stubs]
+    firsts = [await call.read() for call in calls]
+    # Received side by side from here on, not only when they are awaited.
+    return [
+        asyncio.ensure_future(_rest(call, first)) for call, first in zip(calls, firsts, strict=True)
+    ]
+
+
+async def _rest(call: Any, first: pb.DownloadVideoResponse) -> Download:
+    parts = [first]
+    while (part := await call.read()) is not grpc.aio.EOF:
         parts.append(part)
-        if begun:
-            begun.set()
     kinds = [part.WhichOneof("part") for part in parts]
     assert kinds == ["header", *["chunk"] * (len(parts) - 2), "trailer"]
     data = b"".join(part.chunk.data for part in parts[1:-1])
