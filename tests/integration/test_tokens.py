@@ -218,7 +218,8 @@ async def gateway(tokens, tmp_path, monkeypatch):
     monkeypatch.setenv("GATOR_GATEWAY_MAX_RENDERS_PER_OWNER", "1")
     monkeypatch.setenv("GATOR_GATEWAY_GRACE", "1")
     async with (
-        Standalone(listen="localhost:0") as stack,
+        # The same free port of loopback on which nobody is asked where no address is named.
+        Standalone(listen="127.0.0.1:0") as stack,
         open_channel(stack.address, ChannelSettings()) as opened,
     ):
         yield RenderServiceStub(opened)
