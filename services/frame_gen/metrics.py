@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from rpckit.provenance import Backend as Kind
 from rpckit.provenance import PassedOver, Provenance
 
 REQUESTS = Gauge("gator_frame_requests", "Frames that are being made or wait for it.")
@@ -25,6 +26,11 @@ _PASSED_OVER = Counter(
     "gator_backends_passed_over",
     "Backends that were wanted and did not make a frame, by reason (gator.type.v1.ErrorReason).",
     ["backend", "reason"],
+)
+_BACKEND_UP = Gauge(
+    "gator_backend_up",
+    "Whether a backend that the settings name can make frames now.",
+    ["backend"],
 )
 _FRAME_SECONDS = Histogram(
     "gator_frame_generation_seconds",
@@ -80,6 +86,16 @@ def backends_passed_over(passed_over: Sequence[PassedOver]) -> None:
     """Counts each: gator_backends_passed_over_total{backend,reason}."""
     for over in passed_over:
         _PASSED_OVER.labels(over.backend.name.lower(), over.reason).inc()
+
+
+def show_backend(kind: Kind, available: Callable[[], bool]) -> None:
+    """Shows gator_backend_up{backend}; `available` is asked at each scrape, in its thread."""
+    _BACKEND_UP.labels(kind.name.lower()).set_function(available)
+
+
+def forget_backend(kind: Kind) -> None:
+    """Shows it no more."""
+    _BACKEND_UP.remove(kind.name.lower())
 
 
 def steps_taken(images: int) -> None:

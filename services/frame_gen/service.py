@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from frame_gen import metrics
-from frame_gen.backends.base import GenerationRequest, Plan, Preview, Progress, Queued
+from frame_gen.backends.base import Backend, GenerationRequest, Plan, Preview, Progress, Queued
 from frame_gen.backends.diffusers import DiffusersBackend
-from frame_gen.backends.fallback import Done, FallbackChain
+from frame_gen.backends.fallback import Done, FallbackChain, availability_of
 from frame_gen.diffusion.device import Device
 from rpckit.errors import GatorError, Reason
 
@@ -26,6 +27,8 @@ class FrameGenService:
         self._max_requests = max_requests
         self._requests = 0
         metrics.REQUESTS_LIMIT.set(max_requests)
+        for backend in chain.backends:
+            metrics.show_backend(backend.kind, partial(_usable, backend))
 
     async def generate(
         self, request: GenerationRequest, remaining: float | None
@@ -66,4 +69,9 @@ class FrameGenService:
     async def close(self) -> None:
         """Frees what the backends hold."""
         for backend in self.chain.backends:
+            metrics.forget_backend(backend.kind)
             await backend.close()
+
+
+def _usable(backend: Backend) -> bool:
+    return availability_of(backend).available

@@ -16,6 +16,7 @@ from gateway.convert.requests import download_asked, render_asked, video_file_as
 from gateway.downstream import compositor_capabilities, frame_gen_capabilities
 from gateway.service import RenderService
 from gateway.settings import Settings
+from gateway.streams import StreamQuota
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1 import render_service_pb2_grpc as stubs
 from rpckit.identity import caller
@@ -32,17 +33,18 @@ class RenderServicer(stubs.RenderServiceServicer):
     def __init__(self, service: RenderService, settings: Settings) -> None:
         self._service = service
         self._settings = settings
+        self._streams = StreamQuota(settings.max_streams_per_owner)
 
     async def Render(
         self, request: pb.RenderRequest, context: Context
     ) -> AsyncIterator[pb.RenderResponse]:
         """Renders a video and streams what happens."""
-        events = self._service.render(
-            caller().owner, render_asked(request), context.time_remaining()
-        )
-        async with aclosing(events):
-            async for event in events:
-                yield render_response(event)
+        owner = caller().owner
+        events = self._service.render(owner, render_asked(request), context.time_remaining())
+        with self._streams.one(owner):
+            async with aclosing(events):
+                async for event in events:
+                    yield render_response(event)
 
     async def CreateRender(
         self, request: pb.CreateRenderRequest, context: Context
@@ -75,12 +77,14 @@ class RenderServicer(stubs.RenderServiceServicer):
         self, request: pb.WatchRenderRequest, context: Context
     ) -> AsyncIterator[pb.WatchRenderResponse]:
         """Streams what happens to a render."""
+        owner = caller().owner
         events = self._service.watch(
-            caller().owner, request.render_id, request.after_sequence, previews=request.previews
+            owner, request.render_id, request.after_sequence, previews=request.previews
         )
-        async with aclosing(events):
-            async for event in events:
-                yield watch_response(event)
+        with self._streams.one(owner):
+            async with aclosing(events):
+                async for event in events:
+                    yield watch_response(event)
 
     async def CancelRender(
         self, request: pb.CancelRenderRequest, context: Context
@@ -100,20 +104,24 @@ class RenderServicer(stubs.RenderServiceServicer):
         self, request: pb.DownloadVideoRequest, context: Context
     ) -> AsyncIterator[pb.DownloadVideoResponse]:
         """Streams the video of a render."""
-        parts = self._service.download(caller().owner, download_asked(request))
-        async with aclosing(parts):
-            async for part in parts:
-                yield download_response(part)
+        owner = caller().owner
+        parts = self._service.download(owner, download_asked(request))
+        with self._streams.one(owner):
+            async with aclosing(parts):
+                async for part in parts:
+                    yield download_response(part)
 
     async def GetVideoFile(
         self, request: pb.GetVideoFileRequest, context: Context
     ) -> AsyncIterator[pb.GetVideoFileResponse]:
         """Streams the stored video of a render as an HTTP body."""
-        parts = self._service.download(caller().owner, video_file_asked(request))
-        async with aclosing(parts):
-            async for part in parts:
-                for body in video_file_responses(part):
-                    yield body
+        owner = caller().owner
+        parts = self._service.download(owner, video_file_asked(request))
+        with self._streams.one(owner):
+            async with aclosing(parts):
+                async for part in parts:
+                    for body in video_file_responses(part):
+                        yield body
 
     async def RetryRender(
         self, request: pb.RetryRenderRequest, context: Context

@@ -52,6 +52,9 @@ class Settings(ClientFacingSettings):
     """Renders that wait; one more is refused with RESOURCE_EXHAUSTED."""
     max_renders_per_owner: int | None = Field(default=None, ge=1)
     """Renders of one owner that wait or run. Unset is no bound but `max_queued`."""
+    max_streams_per_owner: int | None = Field(default=None, ge=1)
+    """Streams of one owner that this gateway serves at a time: attached renders, watches and
+    downloads. Unset is no bound."""
     video_ttl: timedelta = Field(default=timedelta(days=30), ge=timedelta(0))
     """How long a video is kept after its render has ended, in seconds or as ISO 8601 has it
     (P30D); 0 keeps it until the render is deleted."""

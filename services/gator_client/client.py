@@ -33,6 +33,7 @@ from gator_client.scene import CreateOptions, Scenes
 from gator_client.status import to_error
 from gator_client.target import full_target
 from gator_client.token import Token, check_token
+from gator_client.tracing import traced
 from gator_client.watching import Watch
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class AsyncClient:
             channel = open_channel(self._target, self._tls, self._token)
             await resources.enter_async_context(channel)
             self._resources = resources.pop_all()
-        self._stub = render_service_pb2_grpc.RenderServiceStub(channel)
+        self._stub = traced(render_service_pb2_grpc.RenderServiceStub(channel))
         return self
 
     async def __aexit__(

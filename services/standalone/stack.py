@@ -60,7 +60,7 @@ class Standalone:
     def __init__(
         self,
         *,
-        listen: str = LOOPBACK,
+        listen: str | None = None,
         reflection: bool = True,
         external_images: ExternalImages | None = None,
         durable: bool = False,
@@ -68,7 +68,8 @@ class Standalone:
         """Prepares the services.
 
         Args:
-            listen: address of the gateway.
+            listen: address of the gateway, which then asks its callers who they are as the
+                environment says. None is a free port of loopback, and nobody is asked.
             reflection: whether clients may read the API from a gateway on loopback.
             external_images: supplies images where the caller has a generator of its own.
             durable: whether renders outlive the stack, in the folder of the gateway's settings.
@@ -119,9 +120,11 @@ class Standalone:
             frame_gen.build(frames, external_images=self._external_images), frames
         )
         self.compositor_address = await start(compositor.build(videos), videos)
-        embedded = self._listen == LOOPBACK
-        listening = ON_LOOPBACK | NOBODY_IS_ASKED if embedded else {"listen": self._listen}
-        if on_loopback(self._listen):  # elsewhere it is the environment that says so
+        if self._listen is None:
+            listening = ON_LOOPBACK | NOBODY_IS_ASKED
+        else:
+            listening = {"listen": self._listen}
+        if on_loopback(listening["listen"]):  # elsewhere it is the environment that says so
             listening = {**listening, "reflection": self._reflection}
         front = load(
             GatewaySettings,

@@ -11,10 +11,16 @@ import grpc
 import pytest
 
 from gator.gateway.v1 import render_service_pb2 as pb
-from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
+from gator.gateway.v1.render_service_pb2_grpc import (
+    RenderServiceServicer,
+    RenderServiceStub,
+    add_RenderServiceServicer_to_server,
+)
 from gator.type.v1 import video_pb2
 from gator_client import Client
 from rpckit.client import open_channel
+from rpckit.server import RunningServer
+from rpckit.testing import LoopbackSettings, scripted
 from standalone import Standalone
 from tests.support import grpc_web
 from tests.support.envoy import Envoy, envoy
@@ -199,6 +205,47 @@ async def test_new_renders_of_an_address_are_limited_and_reading_is_not(edge: En
         }
         listing = (stub.ListRenders(pb.ListRendersRequest(), timeout=30) for _ in range(150))
         assert len(await asyncio.gather(*listing)) == 150
+
+
+class Noting(RenderServiceServicer):
+    """Notes the metadata of calls."""
+
+    def __init__(self) -> None:
+        self.metadata: list[dict[str, str | bytes]] = []
+
+    async def GetCapabilities(self, request, context):
+        self.metadata.append(dict(context.invocation_metadata()))
+        return pb.GetCapabilitiesResponse()
+
+
+async def test_callers_choose_no_trace_and_no_name_in_logs():
+    gateway = Noting()
+    service = scripted(
+        lambda server: add_RenderServiceServicer_to_server(gateway, server), SERVICE[1:]
+    )
+    theirs = {
+        "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01",
+        "tracestate": "theirs=1",
+        "baggage": "theirs=1",
+        "gator-render-id": "another",
+    }
+    async with (
+        RunningServer(service, LoopbackSettings()) as server,
+        envoy("edge", {"gateway": [server.address]}) as proxy,
+    ):
+        await proxy.until_healthy("gateway", 1)
+        address = proxy.addresses["clients"]
+        async with open_channel(address) as channel:
+            metadata = (*theirs.items(), ("authorization", "Bearer kept"))
+            asked = pb.GetCapabilitiesRequest()
+            await RenderServiceStub(channel).GetCapabilities(asked, metadata=metadata)
+        kept = {"authorization": "Bearer kept"}
+        rest = {name.replace("-", "_"): value for name, value in (theirs | kept).items()}
+        assert (await ask(address, "GET", "/v1/capabilities", **rest)).status == 200
+    assert len(gateway.metadata) == 2
+    for metadata in gateway.metadata:
+        assert metadata["authorization"] == "Bearer kept"
+        assert not theirs.keys() & metadata.keys()
 
 
 async def test_only_metrics_and_readiness_of_the_proxy_are_shown(edge: Envoy):

@@ -216,9 +216,11 @@ async def gateway(tokens, tmp_path, monkeypatch):
     monkeypatch.setenv("GATOR_GATEWAY_AUTH_TOKENS_FILE", str(tokens))
     monkeypatch.setenv("GATOR_GATEWAY_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("GATOR_GATEWAY_MAX_RENDERS_PER_OWNER", "1")
+    monkeypatch.setenv("GATOR_GATEWAY_MAX_STREAMS_PER_OWNER", "2")
     monkeypatch.setenv("GATOR_GATEWAY_GRACE", "1")
     async with (
-        Standalone(listen="localhost:0") as stack,
+        # The same free port of loopback on which nobody is asked where no address is named.
+        Standalone(listen="127.0.0.1:0") as stack,
         open_channel(stack.address, ChannelSettings()) as opened,
     ):
         yield RenderServiceStub(opened)
@@ -292,12 +294,17 @@ async def test_one_request_id_of_two_owners_makes_two_renders(gateway):
     assert len({render_id for _, render_id in made}) == 2
 
 
-async def test_one_owners_quota_is_not_anothers(gateway):
-    """Each may have one render that waits or runs; a long one holds the place."""
+async def created_long(stub, owner):
+    """A render that holds its place."""
     long = render()
     long.duration_per_frame.FromSeconds(600)
     long.quality = video_pb2.QUALITY_PREMIUM
-    held = await gateway.CreateRender(pb.CreateRenderRequest(render=long), metadata=bearer(ADA))
+    return await stub.CreateRender(pb.CreateRenderRequest(render=long), metadata=bearer(owner))
+
+
+async def test_one_owners_quota_is_not_anothers(gateway):
+    """Each may have one render that waits or runs."""
+    held = await created_long(gateway, ADA)
     second = gateway.CreateRender(pb.CreateRenderRequest(render=render()), metadata=bearer(ADA))
     code, told = await refused(second)
     assert (code, told["reason"]) == ("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED")
@@ -305,6 +312,30 @@ async def test_one_owners_quota_is_not_anothers(gateway):
     await gateway.CancelRender(
         pb.CancelRenderRequest(render_id=held.render.render_id), metadata=bearer(ADA)
     )
+    await finished(gateway, ADA)
+
+
+async def test_one_owners_streams_are_bounded(gateway):
+    """Each may have two; they keep memory of the gateway for as long as they last."""
+    render_id = (await created_long(gateway, ADA)).render.render_id
+    watch = pb.WatchRenderRequest(render_id=render_id)
+    watches = [gateway.WatchRender(watch, metadata=bearer(ADA)) for _ in range(2)]
+    for open_one in watches:
+        await open_one.read()
+    for method, request in (
+        ("WatchRender", watch),
+        ("DownloadVideo", pb.DownloadVideoRequest(render_id=render_id)),
+        ("GetVideoFile", pb.GetVideoFileRequest(render_id=render_id)),
+        ("Render", render()),
+    ):
+        call = getattr(gateway, method)(request, metadata=bearer(ADA))
+        code, told = await refused(drained(call))
+        assert (method, code, told["quota"]) == (method, "RESOURCE_EXHAUSTED", "streams_per_owner")
+    await finished(gateway, BOB)
+    await gateway.CancelRender(pb.CancelRenderRequest(render_id=render_id), metadata=bearer(ADA))
+    for open_one in watches:  # they end with their render
+        while await open_one.read() is not grpc.aio.EOF:
+            pass
     await finished(gateway, ADA)
 
 

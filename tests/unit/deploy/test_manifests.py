@@ -28,6 +28,8 @@ FOREIGN = {
     ("cert-manager.io/v1", "Issuer"),
     ("keda.sh/v1alpha1", "ScaledObject"),
     ("keda.sh/v1alpha1", "TriggerAuthentication"),
+    ("monitoring.coreos.com/v1", "PodMonitor"),
+    ("monitoring.coreos.com/v1", "PrometheusRule"),
 }
 """Kinds of add-ons, whose schemas are not."""
 NEEDS = {"tls": ("envoy",), "network-policies": ("envoy",)}

@@ -4,9 +4,10 @@ import urllib.request
 
 import pytest
 
-from frame_gen.backends.base import BackendError, GenerationRequest
+from frame_gen.backends.base import Availability, BackendError, GenerationRequest
 from frame_gen.backends.fallback import FallbackChain
 from frame_gen.backends.placeholder import PlaceholderBackend
+from frame_gen.service import FrameGenService
 from rpckit.errors import Reason
 from rpckit.metrics import metrics_endpoint
 from rpckit.provenance import Backend as Kind
@@ -41,6 +42,20 @@ async def test_frames_and_what_was_passed_over_are_counted():
     assert after[over] - before.get(over, 0) == 1
     took = 'gator_frame_generation_seconds_count{backend="placeholder"}'
     assert after[took] - before.get(took, 0) == 1
+
+
+async def test_it_is_shown_which_backends_can_make_frames():
+    model, placeholder = ScriptedBackend(Kind.OPENAI), PlaceholderBackend(1)
+    service = FrameGenService(FallbackChain([model, placeholder], frame_timeout=60), 1)
+    up = 'gator_backend_up{backend="openai"}'
+    with metrics_endpoint(ON_LOOPBACK) as port:
+        assert read(port)[up] == 1
+        model.state = Availability(available=False, message="no key")
+        shown = read(port)
+        assert shown[up] == 0
+        assert shown['gator_backend_up{backend="placeholder"}'] == 1
+        await service.close()
+        assert up not in read(port)
 
 
 def test_there_is_no_endpoint_unless_it_is_asked_for():
