@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from rpckit.metrics import metrics_endpoint
 from rpckit.secrets import read_secrets
 from rpckit.settings import ServerSettings, SettingsError, load
 from rpckit.telemetry import configure_logging, logger
+from rpckit.termination import terminations
 from rpckit.tls import TlsFileError, server_credentials
 from rpckit.trace_export import exported_traces
 
@@ -211,12 +211,14 @@ def run(settings_class: type[S], build: Callable[[S], Service]) -> None:
     """
 
     async def main() -> None:
-        settings = load(settings_class)
-        with metrics_endpoint():
-            service = build(settings)
-            with exported_traces(f"gator-{service.name.replace('_', '-')}"):
-                async with RunningServer(service, settings):
-                    await until_terminated()
+        # First, so that no signal comes to a server that listens and does not heed it.
+        with terminations() as terminated:
+            settings = load(settings_class)
+            with metrics_endpoint():
+                service = build(settings)
+                with exported_traces(f"gator-{service.name.replace('_', '-')}"):
+                    async with RunningServer(service, settings):
+                        await terminated.wait()
 
     try:
         read_secrets()
@@ -224,17 +226,3 @@ def run(settings_class: type[S], build: Callable[[S], Service]) -> None:
         asyncio.run(main())
     except (SettingsError, ServerStartError) as error:
         sys.exit(f"Error: {error}")
-
-
-async def until_terminated() -> None:
-    """Returns at the first SIGTERM or SIGINT; a second one then ends the process at once."""
-    loop = asyncio.get_running_loop()
-    terminated = asyncio.Event()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, terminated.set)
-    try:
-        await terminated.wait()
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
