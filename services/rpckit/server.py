@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from rpckit.auth import door, warn_of_open_doors
 from rpckit.health import LIVENESS, HealthServicer
-from rpckit.interceptors import CallInterceptor
+from rpckit.interceptors import LAST_WORD, CallInterceptor
 from rpckit.metrics import metrics_endpoint
 from rpckit.secrets import read_secrets
 from rpckit.settings import ServerSettings, SettingsError, load
@@ -76,8 +76,11 @@ class Service:
     """Takes up what the service does besides calls. Called once, before the first call comes.
     ServerStartError if it cannot."""
     drain: Callable[[], None] = _nothing_to_drain
-    """Says that the server stops: what goes on without end should end. Called once, before
-    new calls are refused; must not block."""
+    """Says that the server stops soon: no work should be begun that no call asks for. Called
+    once, when health turns NOT_SERVING; must not block."""
+    part: Callable[[], None] = _nothing_to_drain
+    """Says that callers have had time to find another server: calls that go on without end
+    should end. Called once, just before new calls are refused; must not block."""
 
 
 class RunningServer:
@@ -167,15 +170,22 @@ class RunningServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Drains: NOT_SERVING, a wait, no new calls, `grace` seconds for running ones."""
+        """Drains: NOT_SERVING, a wait, no new calls, `grace` seconds for running ones.
+
+        Those that still run then end with SHUTTING_DOWN.
+        """
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
         await self._set_health(serving=False)
         self.service.drain()
         await asyncio.sleep(self._settings.drain_delay)
+        self.service.part()
         self._health.release_watchers()
-        await self._server.stop(self._settings.grace)
+        grace = self._settings.grace
+        stopping = asyncio.create_task(self._server.stop(grace + LAST_WORD))
+        await self._calls.end(after=grace)
+        await stopping
         await self._calls.idle()
         await self._probes.stop(None)
         await self._calls.door.close()
