@@ -7,20 +7,29 @@ from __future__ import annotations
 
 import sys
 
-from frame_gen.servicer import build
-from frame_gen.settings import Settings
-from rpckit.secrets import read_secrets
-from rpckit.server import run
-from rpckit.settings import SettingsError, load
-from rpckit.telemetry import configure_logging
+from rpckit.termination import note_signals
+
+
+def serve() -> None:
+    """Runs the frame generation service."""
+    note_signals()
+    # Late: they take a second, in which a signal may come.
+    from frame_gen.servicer import build  # noqa: PLC0415
+    from frame_gen.settings import Settings  # noqa: PLC0415
+    from rpckit.server import run  # noqa: PLC0415
+
+    run(Settings, build)
 
 
 def download() -> None:
     """Brings the models onto this machine."""
-    # Only here: an image without models has no hub library.
+    # An image without models has no hub library.
     from frame_gen.diffusion.download import DownloadError, DownloadStopped  # noqa: PLC0415
     from frame_gen.diffusion.fetching import fetch_models  # noqa: PLC0415
     from frame_gen.diffusion.settings import DiffusersSettings  # noqa: PLC0415
+    from rpckit.secrets import read_secrets  # noqa: PLC0415
+    from rpckit.settings import SettingsError, load  # noqa: PLC0415
+    from rpckit.telemetry import configure_logging  # noqa: PLC0415
 
     try:
         read_secrets()
@@ -36,4 +45,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["download"]:
         download()
     else:
-        run(Settings, build)
+        serve()

@@ -8,25 +8,35 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from gateway.jobs.store import SchemaError, Store
-from gateway.servicer import build
-from gateway.settings import Settings
-from rpckit.errors import GatorError
-from rpckit.secrets import read_secrets
-from rpckit.server import run
-from rpckit.settings import SettingsError, load
+from rpckit.termination import note_signals
 
 
-async def _migrate() -> None:
-    async with Store.open(load(Settings).database):
-        return
+def serve() -> None:
+    """Runs the gateway."""
+    note_signals()
+    # Late: they take a second, in which a signal may come.
+    from gateway.servicer import build  # noqa: PLC0415
+    from gateway.settings import Settings  # noqa: PLC0415
+    from rpckit.server import run  # noqa: PLC0415
+
+    run(Settings, build)
 
 
 def migrate() -> None:
     """Brings the database's tables up to date."""
+    from gateway.jobs.store import SchemaError, Store  # noqa: PLC0415 - as above
+    from gateway.settings import Settings  # noqa: PLC0415
+    from rpckit.errors import GatorError  # noqa: PLC0415
+    from rpckit.secrets import read_secrets  # noqa: PLC0415
+    from rpckit.settings import SettingsError, load  # noqa: PLC0415
+
+    async def bring_up_to_date() -> None:
+        async with Store.open(load(Settings).database):
+            return
+
     try:
         read_secrets()
-        asyncio.run(_migrate())
+        asyncio.run(bring_up_to_date())
     except (SettingsError, SchemaError, GatorError, ValueError) as error:
         sys.exit(f"Error: {error}")
 
@@ -35,4 +45,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["migrate"]:
         migrate()
     else:
-        run(Settings, build)
+        serve()

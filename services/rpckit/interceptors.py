@@ -29,6 +29,9 @@ log = logger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+LAST_WORD = 2.0
+"""Seconds that a call which the server ends has to tell its client so."""
+
 
 _MAKERS = {
     (False, False): grpc.unary_unary_rpc_method_handler,
@@ -47,13 +50,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         self._write_timeout = write_timeout
         self.door = Door()
         """Who is let in."""
-        self._running = 0
+        self._running: set[asyncio.Task[Any] | None] = set()
+        self._ending = False
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def idle(self) -> None:
         """Returns once no call is running. A server's stop() does not wait for cancelled ones."""
         await self._idle.wait()
+
+    async def end(self, after: float) -> None:
+        """Lets calls run for `after` seconds; those that still do then end with SHUTTING_DOWN."""
+        try:
+            async with asyncio.timeout(after):
+                await self.idle()
+        except TimeoutError:
+            self._ending = True
+            for call in self._running:
+                if call is not None:
+                    call.cancel()
 
     async def intercept_service(
         self,
@@ -112,7 +127,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
     async def _around(self, method: str, context: Context) -> AsyncIterator[RpcCall]:
         rpc = method.removeprefix("/")
         counted = RpcCall(rpc)
-        self._running += 1
+        task = asyncio.current_task()
+        self._running.add(task)
         self._idle.clear()
         metadata = tuple(context.invocation_metadata() or ())
         told = dict(metadata)
@@ -133,8 +149,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
                 log.info("call failed", reason=error.reason.name, message=error.message)
                 await self._abort(context, error)
             except asyncio.CancelledError:
-                code = "CANCELLED"
-                raise
+                if not self._ending:
+                    code = "CANCELLED"
+                    raise
+                code = "UNAVAILABLE"
+                await self._abort(context, self._shutting_down(), LAST_WORD)
             except grpc.aio.AbortError:
                 code = "ABORTED"
                 raise
@@ -148,8 +167,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             finally:
                 log.debug("call ended", code=code, seconds=round(counted.ended(code), 4))
                 answered(span, code)
-                self._running -= 1
-                if self._running == 0:
+                self._running.discard(task)
+                if not self._running:
                     self._idle.set()
 
     def _fault(self, error: Exception) -> GatorError:
@@ -163,11 +182,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             metadata={"error_id": error_id},
         )
 
-    async def _abort(self, context: Context, error: GatorError) -> None:
+    def _shutting_down(self) -> GatorError:
+        return GatorError(
+            Reason.SHUTTING_DOWN, f"the {self._service} service shuts down", retry_after=0.1
+        )
+
+    async def _abort(
+        self, context: Context, error: GatorError, within: float | None = None
+    ) -> None:
         status = to_status(error, self._service)
         trailers = ((DETAILS_KEY, status.SerializeToString()),)
         try:
-            async with asyncio.timeout(self._write_timeout):
+            async with asyncio.timeout(self._write_timeout if within is None else within):
                 await context.abort(grpc_code(error.code), status.message, trailers)
         except TimeoutError:
             # The status waits behind a message that the client does not read. A call

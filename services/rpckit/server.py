@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,11 +15,12 @@ from grpc_reflection.v1alpha import reflection
 
 from rpckit.auth import door, warn_of_open_doors
 from rpckit.health import LIVENESS, HealthServicer
-from rpckit.interceptors import CallInterceptor
+from rpckit.interceptors import LAST_WORD, CallInterceptor
 from rpckit.metrics import metrics_endpoint
 from rpckit.secrets import read_secrets
 from rpckit.settings import ServerSettings, SettingsError, load
 from rpckit.telemetry import configure_logging, logger
+from rpckit.termination import terminations
 from rpckit.tls import TlsFileError, server_credentials
 from rpckit.trace_export import exported_traces
 
@@ -76,8 +76,11 @@ class Service:
     """Takes up what the service does besides calls. Called once, before the first call comes.
     ServerStartError if it cannot."""
     drain: Callable[[], None] = _nothing_to_drain
-    """Says that the server stops: what goes on without end should end. Called once, before
-    new calls are refused; must not block."""
+    """Says that the server stops soon: no work should be begun that no call asks for. Called
+    once, when health turns NOT_SERVING; must not block."""
+    part: Callable[[], None] = _nothing_to_drain
+    """Says that callers have had time to find another server: calls that go on without end
+    should end. Called once, just before new calls are refused; must not block."""
 
 
 class RunningServer:
@@ -167,15 +170,22 @@ class RunningServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Drains: NOT_SERVING, a wait, no new calls, `grace` seconds for running ones."""
+        """Drains: NOT_SERVING, a wait, no new calls, `grace` seconds for running ones.
+
+        Those that still run then end with SHUTTING_DOWN.
+        """
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
         await self._set_health(serving=False)
         self.service.drain()
         await asyncio.sleep(self._settings.drain_delay)
+        self.service.part()
         self._health.release_watchers()
-        await self._server.stop(self._settings.grace)
+        grace = self._settings.grace
+        stopping = asyncio.create_task(self._server.stop(grace + LAST_WORD))
+        await self._calls.end(after=grace)
+        await stopping
         await self._calls.idle()
         await self._probes.stop(None)
         await self._calls.door.close()
@@ -211,12 +221,14 @@ def run(settings_class: type[S], build: Callable[[S], Service]) -> None:
     """
 
     async def main() -> None:
-        settings = load(settings_class)
-        with metrics_endpoint():
-            service = build(settings)
-            with exported_traces(f"gator-{service.name.replace('_', '-')}"):
-                async with RunningServer(service, settings):
-                    await until_terminated()
+        # First, so that no signal comes to a server that listens and does not heed it.
+        with terminations() as terminated:
+            settings = load(settings_class)
+            with metrics_endpoint():
+                service = build(settings)
+                with exported_traces(f"gator-{service.name.replace('_', '-')}"):
+                    async with RunningServer(service, settings):
+                        await terminated.wait()
 
     try:
         read_secrets()
@@ -224,17 +236,3 @@ def run(settings_class: type[S], build: Callable[[S], Service]) -> None:
         asyncio.run(main())
     except (SettingsError, ServerStartError) as error:
         sys.exit(f"Error: {error}")
-
-
-async def until_terminated() -> None:
-    """Returns at the first SIGTERM or SIGINT; a second one then ends the process at once."""
-    loop = asyncio.get_running_loop()
-    terminated = asyncio.Event()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, terminated.set)
-    try:
-        await terminated.wait()
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)

@@ -31,18 +31,24 @@ from tests.support.tokens import bearer, token_file
 LOOPBACK = "127.0.0.1:0"
 NAME = "gator.example.com"
 """The public name."""
+PARTIES = ("gateway", "frame-gen", "compositor", "envoy-internal", "envoy-edge")
+"""Names as components/tls/certificates.yaml has them."""
 CA = trustme.CA()
 PUBLIC_CA = trustme.CA()
 
 
-def mount(folder: Path, issued: trustme.LeafCert, authority: trustme.CA = CA) -> Path:
-    """Puts a certificate where it was none, or another, as Kubernetes mounts a secret."""
+def mount(folder: Path, issued: trustme.LeafCert, *authorities: trustme.CA) -> Path:
+    """Puts a certificate where it was none, or another, as Kubernetes mounts a secret.
+
+    `authorities` are trusted; unsaid it is `CA`.
+    """
     folder.mkdir(exist_ok=True)
     version = folder / f"..{len(list(folder.iterdir()))}"
     version.mkdir()
     (version / "tls.crt").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
     (version / "tls.key").write_bytes(issued.private_key_pem.bytes())
-    (version / "ca.crt").write_bytes(authority.cert_pem.bytes())
+    trusted = b"".join(authority.cert_pem.bytes() for authority in authorities or (CA,))
+    (version / "ca.crt").write_bytes(trusted)
     # All files at once.
     (folder / "..next").symlink_to(version.name)
     (folder / "..next").rename(folder / "..data")
@@ -57,6 +63,7 @@ def served(folder: Path, caller: str) -> dict[str, object]:
     return {
         "listen": LOOPBACK,
         "grace": 1,
+        "max_connection_age": 1,  # proxies connect again and again
         "tls_cert_file": folder / "tls.crt",
         "tls_key_file": folder / "tls.key",
         "tls_client_ca_file": folder / "ca.crt",
@@ -93,9 +100,7 @@ class Production:
 
 @pytest.fixture
 async def production(tmp_path: Path) -> AsyncIterator[Production]:
-    # Names as components/tls/certificates.yaml has them.
-    names = ("gateway", "frame-gen", "compositor", "envoy-internal", "envoy-edge")
-    at = {name: mount(tmp_path / name, CA.issue_cert(name)) for name in names}
+    at = {name: mount(tmp_path / name, CA.issue_cert(name)) for name in PARTIES}
     mount(tmp_path / "public", PUBLIC_CA.issue_cert(NAME, "127.0.0.1"), PUBLIC_CA)
     async with AsyncExitStack() as stack:
         frames = FrameGenSettings(
@@ -171,11 +176,17 @@ async def test_a_render_of_its_owner_over_tls_on_every_hop(production: Productio
     await a_renewed_certificate_is_shown(production)
 
 
-async def strangers_are_not_heard(production: Production) -> None:
-    """Behind the edge nobody is heard but who should call."""
+async def strangers_are_not_heard(production: Production, authority: trustme.CA = CA) -> None:
+    """Behind the edge nobody is heard but who should call, and who `authority` vouches for."""
     address = production.internal.addresses["services"]
-    for name in ("compositor", "envoy-edge", "somebody"):
-        folder = mount(production.folder / f"as-{name}", CA.issue_cert(name))
+    stranger = trustme.CA()
+    for name, issuer in (
+        ("compositor", authority),
+        ("envoy-edge", authority),
+        ("somebody", authority),
+        ("gateway", stranger),
+    ):
+        folder = mount(production.folder / f"as-{name}", issuer.issue_cert(name), authority)
         async with open_channel(
             address, calling(folder, tls_server_name="envoy-internal")
         ) as channel:
@@ -214,3 +225,64 @@ async def a_renewed_certificate_is_shown(production: Production) -> None:
         while (message := await call.read()) is not grpc.aio.EOF:
             messages.append(message)
         assert messages[-1].HasField("result")
+
+
+async def test_the_authority_itself_is_replaced_under_load(production: Production):
+    another = trustme.CA()
+    enough = asyncio.Event()
+    results = []
+
+    async def keep_rendering(name: str) -> None:
+        # Plain calls: nothing would come back after one that failed.
+        async with production.channel() as channel:
+            stub = RenderServiceStub(channel)
+            while not enough.is_set():
+                render = pb.RenderRequest(
+                    scenes=[pb.Scene(prompt=f"{name}, {len(results)}")],
+                    quality="QUALITY_DRAFT",
+                    use_ai_generation=False,
+                )
+                call = stub.Render(render, metadata=bearer("a" * 43), timeout=120)
+                results.append([message async for message in call][-1].result)
+
+    async with asyncio.TaskGroup() as load:
+        for name in ("a fox", "a hen"):
+            load.create_task(keep_rendering(name))
+        # In the order in which nobody ever shows what another does not trust yet.
+        for issuer, trusted in (
+            (CA, (CA, another)),
+            (another, (CA, another)),
+            (another, (another,)),
+        ):
+            await renewed(production, issuer, trusted)
+        enough.set()
+    assert {result.frame_count for result in results} == {72}
+    for proxy, cluster in hops(production):
+        assert await proxy.statistic(f"cluster.{cluster}.ssl.connection_error") == 0
+    await strangers_are_not_heard(production, another)
+
+
+def hops(production: Production) -> list[tuple[Envoy, str]]:
+    return [
+        (production.edge, "gateway"),
+        (production.internal, "frame_gen"),
+        (production.internal, "compositor"),
+    ]
+
+
+async def renewed(
+    production: Production, issuer: trustme.CA, trusted: tuple[trustme.CA, ...]
+) -> None:
+    """Gives everybody new files, and waits until the proxies have connected with them."""
+    updates = [
+        (proxy, f"cluster.{cluster}.client_ssl_socket_factory.ssl_context_update_by_sds")
+        for proxy, cluster in hops(production)
+    ]
+    before = [await proxy.statistic(name) for proxy, name in updates]
+    for party in PARTIES:
+        mount(production.folder / party, issuer.issue_cert(party), *trusted)
+    for (proxy, name), count in zip(updates, before, strict=True):
+        await proxy.until_more(name, count)
+    for proxy, cluster in hops(production):
+        made = f"cluster.{cluster}.upstream_cx_total"
+        await proxy.until_more(made, await proxy.statistic(made))

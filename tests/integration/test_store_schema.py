@@ -127,6 +127,21 @@ async def test_tables_of_a_newer_version_are_left_alone(database, migrate):
             pass
 
 
+@pytest.mark.parametrize("migrate", ["auto", "check"])
+async def test_tables_of_a_newer_version_that_only_adds_are_worked_with(database, migrate):
+    await database.sql("ALTER TABLE renders ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'")
+    await database.sql("UPDATE alembic_version SET version_num = '9999_since_0001'")
+    async with Store.open(database.url, migrate=migrate) as store:
+        await store.create(new_render())
+        assert len(await store.claim("worker", 1)) == 1
+    assert await database.sql("SELECT version_num FROM alembic_version") == [("9999_since_0001",)]
+
+    await database.sql("UPDATE alembic_version SET version_num = '9999_since_9998'")
+    with pytest.raises(SchemaError, match=r"9999_since_9998.*newer"):
+        async with Store.open(database.url, migrate=migrate):
+            pass
+
+
 async def test_the_command_makes_the_tables(tmp_path):
     database = Database(f"sqlite:///{tmp_path}/renders.db", file=tmp_path / "renders.db")
 

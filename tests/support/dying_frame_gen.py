@@ -8,8 +8,9 @@ import signal
 
 from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.type.v1 import frame_pb2
-from rpckit.server import RunningServer, until_terminated
+from rpckit.server import RunningServer
 from rpckit.telemetry import configure_logging
+from rpckit.termination import terminations
 from rpckit.testing import LoopbackSettings
 from tests.support.frame_source import FrameSource, header, plain_frame
 
@@ -23,8 +24,9 @@ class Dying(FrameSource):
 
 
 async def main() -> None:
-    async with RunningServer(Dying().service(), LoopbackSettings()):
-        await until_terminated()
+    with terminations() as terminated:
+        async with RunningServer(Dying().service(), LoopbackSettings()):
+            await terminated.wait()
 
 
 if __name__ == "__main__":

@@ -52,6 +52,12 @@ class Envoy:
         values = [stat["value"] for stat in answer["stats"] if stat.get("name") == name]
         return values[0] if values else 0
 
+    async def until_more(self, name: str, than: int) -> None:
+        """Waits until a counter has grown."""
+        async with asyncio.timeout(60):
+            while await self.statistic(name) <= than:  # noqa: ASYNC110 - it tells no events
+                await asyncio.sleep(0.05)
+
     async def active(self, cluster: str, address: str) -> int:
         """Calls that run on one replica."""
         answer = json.loads(await self.admin("/clusters?format=json"))
@@ -83,6 +89,7 @@ async def envoy(
     variant: str = "plaintext",
     secrets: Path | None = None,
     public: Path | None = None,
+    health_interval: float | None = None,
 ) -> AsyncIterator[Envoy]:
     """A configuration of deploy/envoy on free ports of loopback.
 
@@ -92,11 +99,20 @@ async def envoy(
         variant: plaintext or mtls.
         secrets: for mtls, a folder with tls.crt, tls.key and ca.crt.
         public: the same for clients of the edge; unset is `secrets`.
+        health_interval: seconds between two looks at a replica; unset is what stands there.
     """
     # In a short place: the admin interface is a socket in it.
     with tempfile.TemporaryDirectory(prefix="envoy-") as made:
         folder = Path(made)
-        file = moved(name, replicas, folder, variant=variant, secrets=secrets, public=public)
+        file = moved(
+            name,
+            replicas,
+            folder,
+            variant=variant,
+            secrets=secrets,
+            public=public,
+            health_interval=health_interval,
+        )
         process = await asyncio.create_subprocess_exec(
             BINARY,
             *("--config-path", file, "--use-dynamic-base-id", "--concurrency", "1"),
@@ -134,6 +150,7 @@ def moved(
     variant: str = "plaintext",
     secrets: Path | None = None,
     public: Path | None = None,
+    health_interval: float | None = None,
 ) -> Path:
     """Writes a configuration into `folder` that listens on loopback and finds its files there."""
     config = configuration(name, variant)
@@ -153,10 +170,18 @@ def moved(
             endpoints = [_endpoint(address) for address in replicas[cluster["name"]]]
             del cluster["cluster_type"]
             cluster["type"] = "STATIC"
+            if health_interval is not None:
+                _look_every(cluster, health_interval)
         cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": endpoints}]
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(config).replace("/etc/envoy/", f"{folder}/"))
     return file
+
+
+def _look_every(cluster: dict[str, Any], seconds: float) -> None:
+    (check,) = cluster["health_checks"]
+    for name in ("interval", "no_traffic_interval", "initial_jitter"):
+        check[name] = f"{seconds}s"
 
 
 def _endpoint(address: str) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from rpckit.server import RunningServer, until_terminated
+from rpckit.server import RunningServer
 from rpckit.telemetry import RENDER_ID_KEY, configure_logging
+from rpckit.termination import terminations
 from rpckit.testing import LoopbackSettings
 from tests.support.frame_source import FrameSource
 
@@ -63,8 +64,9 @@ class NotingSource(FrameSource):
 async def main() -> None:
     source = NotingSource(Path(os.environ[NOTES]))
     settings = LoopbackSettings(listen=os.environ[LISTEN])
-    async with RunningServer(source.service(), settings):
-        await until_terminated()
+    with terminations() as terminated:
+        async with RunningServer(source.service(), settings):
+            await terminated.wait()
 
 
 if __name__ == "__main__":

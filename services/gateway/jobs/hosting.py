@@ -90,6 +90,11 @@ class RuntimeHost:
         if self._runtime is not None:
             self._runtime.drain()
 
+    def part(self) -> None:
+        """Callers have had time to find another gateway."""
+        if self._runtime is not None:
+            self._runtime.part()
+
     async def close(self) -> None:
         """Waits for the drain and closes the stores."""
         self._stopping.set()

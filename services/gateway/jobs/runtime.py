@@ -69,13 +69,17 @@ class Runtime:
         return self._draining is not None
 
     def drain(self) -> None:
-        """Claims nothing more, ends watchers, and lets renders run for the grace."""
-        self.hub.close()
+        """Claims nothing more, and lets renders run for the grace."""
         if self._draining is None:
             self._draining = asyncio.create_task(self.worker.drain(self._grace), name="drain")
 
+    def part(self) -> None:
+        """Ends watchers: another replica can tell them the rest."""
+        self.hub.close()
+
     async def _end(self) -> None:
         self.drain()
+        self.part()
         if self._draining is not None:
             await self._draining
         for task in self._tasks:

@@ -1,6 +1,7 @@
 """The server builder: statuses, health, cancellation, drain."""
 
 import asyncio
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -224,7 +225,22 @@ async def test_stop_ends_a_running_call_after_the_grace_and_frees_the_service():
         assert servicer.cleaned.is_set()
         assert closed.is_set()
         _, error = await collect(call)
-    assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    told = from_rpc_error(error, "frame_gen")
+    assert (told.reason, told.retry_after) == (Reason.SHUTTING_DOWN, 0.1)
+
+
+async def test_callers_have_time_to_find_another_server_before_their_streams_end():
+    at: dict[str, float] = {}
+    clock = asyncio.get_running_loop().time
+    base = service(Scripted())
+    leaving = replace(
+        base,
+        drain=lambda: at.setdefault("drain", clock()),
+        part=lambda: at.setdefault("part", clock()),
+    )
+    async with connected(leaving, LoopbackSettings(drain_delay=0.1)):
+        assert not at
+    assert at["part"] - at["drain"] > 0.09
 
 
 async def test_a_taken_port_is_an_error_that_says_so():
