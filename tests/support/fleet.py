@@ -54,7 +54,7 @@ class Member:
         self.address = LOOPBACK
         self.process: asyncio.subprocess.Process | None = None
         self.complaints: list[str] = []
-        """What its log says of faults: errors, and what is no line of a log."""
+        """What its log says of faults: errors, and tracebacks."""
 
     async def start(self) -> None:
         listen = {self._listen: self.address}
@@ -64,7 +64,7 @@ class Member:
     def _heard(self, line: Line) -> None:
         if line["event"] == "metrics":
             self._metrics = line["address"]
-        elif line.get("level", "error") in _BAD:
+        elif line.get("level") in _BAD or "Traceback" in line["event"]:
             self.complaints.append(f"{self._module}: {json.dumps(line)}")
 
     async def working(self) -> dict[str, float]:
