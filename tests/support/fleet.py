@@ -10,11 +10,11 @@ import itertools
 import json
 import signal
 import urllib.request
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self, TypeVar
 
 import grpc
@@ -67,14 +67,20 @@ class Member:
         elif line.get("level") in _BAD or "Traceback" in line["event"]:
             self.complaints.append(f"{self._module}: {json.dumps(line)}")
 
+    async def metric(self, name: str, labels: Mapping[str, str] = MappingProxyType({})) -> float:
+        """The sum of a metric's samples that have the labels."""
+        text = await asyncio.to_thread(_read, f"http://{self._metrics}/metrics")
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
     async def working(self) -> dict[str, float]:
         """What it does: metrics by name, of those that are not 0."""
-        text = await asyncio.to_thread(_read, f"http://{self._metrics}/metrics")
-        found = Counter()
-        for family in text_string_to_metric_families(text):
-            if family.name in _WORKING:
-                found[family.name] += sum(sample.value for sample in family.samples)
-        return dict(+found)
+        found = {name: await self.metric(name) for name in _WORKING}
+        return {name: value for name, value in found.items() if value}
 
     async def kill(self) -> None:
         """SIGKILL, and a new process."""
