@@ -11,7 +11,7 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requ
 BREAKING_AGAINST ?= .git\#branch=$(shell git rev-parse --verify --quiet origin/main >/dev/null && echo origin/main || echo main)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-gpu bench-load protos lock clean
+.PHONY: help setup demo test lint bench bench-gpu bench-load drills protos lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -78,6 +78,12 @@ bench-gpu: $(MODELS) ## Measure image generation on this device against diffuser
 bench-load: $(INSTALLED) ## Measure what a gateway takes in, tells and holds, on SQLite and PostgreSQL.
 	@echo "==> measuring; this takes about 5 minutes, and BENCH_LOAD_ARGS=--help tells how to take less"
 	@$(BIN)/python -m tests.benchmarks_load $(BENCH_LOAD_ARGS)
+
+drills: $(INSTALLED) ## Kill services at random while they render, and take their database away for a minute.
+	@echo "==> drilling; this takes about 7 minutes, and DRILLS_ARGS=--help tells how to take more or less"
+	@GRPC_VERBOSITY=ERROR $(BIN)/python -m tests.drills $(DRILLS_ARGS)
+	@echo "==> the database is away for a minute"
+	@GATOR_DRILL_DOWN=60 $(BIN)/pytest --quiet tests/integration/test_render_drills_of_stores.py -k database_is_away
 
 protos: $(INSTALLED) ## Generate services/gator, and what Envoy knows of the API, from protos.
 	@find services/gator -name '*_pb2*' -delete

@@ -44,7 +44,8 @@ class Settings(ClientFacingSettings):
     a file in `state_dir`."""
     objects_url: str = ""
     """Where frames and videos are stored: file:///folder, s3://bucket/prefix, gs://bucket/prefix
-    or az://container/prefix. Empty is a folder in `state_dir`."""
+    or az://container/prefix. Empty is a folder in `state_dir`. It belongs to one database: what
+    has no render there is deleted."""
     migrate: Literal["auto", "check"] = "auto"
     """Whether the gateway brings the database's tables up to date when it starts, or only checks
     them; `python -m gateway migrate` brings them up to date."""

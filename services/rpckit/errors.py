@@ -113,6 +113,19 @@ class FieldViolation:
     """What is wrong and what would be right, in one sentence."""
 
 
+@dataclass(frozen=True)
+class QuotaViolation:
+    """A quota that a caller has used up."""
+
+    quota: str
+    """Its name, such as `renders_per_owner`."""
+    limit: int
+    subject: str
+    """Whose it is, such as `owner:ada`."""
+    description: str
+    """How much of it is used, in one sentence."""
+
+
 class GatorError(Exception):
     """An error that a caller is told about: a reason, a sentence, and details.
 
@@ -126,6 +139,7 @@ class GatorError(Exception):
         message: str,
         *,
         violations: Sequence[FieldViolation] = (),
+        quota: QuotaViolation | None = None,
         retry_after: float | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
@@ -134,6 +148,7 @@ class GatorError(Exception):
         self.reason = reason
         self.message = message
         self.violations = tuple(violations)
+        self.quota = quota
         self.retry_after = retry_after
         self.metadata = dict(metadata or {})
 

@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from rpckit.errors import DOMAIN, Code, FieldViolation, GatorError, Reason
+from rpckit.errors import DOMAIN, Code, FieldViolation, GatorError, QuotaViolation, Reason
 
 DETAILS_KEY = "grpc-status-details-bin"
 """Trailing metadata key of a serialized google.rpc.Status."""
@@ -31,7 +31,9 @@ def grpc_code(code: Code) -> grpc.StatusCode:
 
 
 def to_status(error: GatorError, service: str) -> status_pb2.Status:
-    """The status of `error` as `service` sends it: ErrorInfo, BadRequest, RetryInfo.
+    """The status of `error` as `service` sends it, with its details.
+
+    ErrorInfo always; BadRequest, QuotaFailure and RetryInfo where there is something to tell.
 
     An error that came from further down keeps the name of the service that raised it.
     A status travels in trailers, of which a client takes 8 KiB: the bad fields for which
@@ -54,6 +56,8 @@ def to_status(error: GatorError, service: str) -> status_pb2.Status:
         violation = error_details_pb2.BadRequest.FieldViolation
         fields = [violation(field=v.field, description=v.description) for v in named]
         add(error_details_pb2.BadRequest(field_violations=fields))
+    if error.quota is not None:
+        add(error_details_pb2.QuotaFailure(violations=[_quota_violation(error.quota)]))
     if error.retry_after is not None:
         fraction, whole = math.modf(error.retry_after)
         delay = Duration(seconds=int(whole), nanos=int(fraction * 1_000_000_000))
@@ -62,6 +66,15 @@ def to_status(error: GatorError, service: str) -> status_pb2.Status:
     if left_out:
         message += f" (and {left_out} more bad fields)"
     return status_pb2.Status(code=error.code.value, message=message, details=details)
+
+
+def _quota_violation(quota: QuotaViolation) -> error_details_pb2.QuotaFailure.Violation:
+    return error_details_pb2.QuotaFailure.Violation(
+        subject=quota.subject,
+        description=quota.description,
+        quota_id=quota.quota,
+        quota_value=quota.limit,
+    )
 
 
 def _that_fit(violations: Sequence[FieldViolation]) -> Sequence[FieldViolation]:
@@ -86,23 +99,29 @@ def from_status(status: status_pb2.Status) -> GatorError:
     """The error of a status; one without our ErrorInfo is named after its code."""
     reason = _reason_of_code(status.code)
     violations: list[FieldViolation] = []
+    quota: QuotaViolation | None = None
     retry_after: float | None = None
     metadata: dict[str, str] = {}
     for detail in status.details:
         info = error_details_pb2.ErrorInfo()
         bad = error_details_pb2.BadRequest()
+        failure = error_details_pb2.QuotaFailure()
         retry = error_details_pb2.RetryInfo()
         if detail.Unpack(info) and info.domain == DOMAIN and info.reason in Reason.__members__:
             reason = Reason(info.reason)
             metadata = dict(info.metadata)
         elif detail.Unpack(bad):
             violations += [FieldViolation(v.field, v.description) for v in bad.field_violations]
+        elif detail.Unpack(failure) and failure.violations:
+            told = failure.violations[0]
+            quota = QuotaViolation(told.quota_id, told.quota_value, told.subject, told.description)
         elif detail.Unpack(retry):
             retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
     return GatorError(
         reason,
         status.message,
         violations=violations,
+        quota=quota,
         retry_after=retry_after,
         metadata=metadata,
     )

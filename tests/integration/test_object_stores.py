@@ -12,8 +12,9 @@ from gateway.jobs import objects as module
 from gateway.jobs.objects import BATCH, PIECE, MissingObjectError, Objects
 from rpckit.errors import Code, GatorError, Reason
 from rpckit.testing import other_tasks
-from tests.support.object_stores import CuttableLink, RefusingStore, is_root, small_disk
+from tests.support.object_stores import CuttableLink, RefusingStore
 from tests.support.processes import ROOT
+from tests.support.small_disk import small_disk
 
 MIB = 1 << 20
 ALL = ["folder", "memory", "s3"]
@@ -265,7 +266,6 @@ async def fails_full(writing):
     assert error.retry_after > 0
 
 
-@pytest.mark.skipif(not is_root(), reason="mounting a small file system needs root")
 async def test_a_full_disk_is_told_tears_nothing_and_passes(tmp_path):
     with small_disk(tmp_path / "disk", 4 * MIB) as disk:
         objects = Objects.open((disk / "objects").as_uri())

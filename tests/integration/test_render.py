@@ -26,6 +26,7 @@ from rpckit.status import from_rpc_error
 from rpckit.testing import other_tasks, running, scripted
 from tests.support.frame_source import FrameSource
 from tests.support.gateways import LOOPBACK, gateway, request, stack
+from tests.support.leftovers import nothing_left
 from tests.support.processes import server_process
 
 
@@ -51,15 +52,6 @@ def pictures(video: bytes) -> int:
         return 0
     with av.open(io.BytesIO(video)) as container:
         return sum(1 for _ in container.decode(video=0))
-
-
-async def nothing_left(before: set[asyncio.Task], threads: set[threading.Thread]) -> None:
-    """Waits until the tasks that a render started have ended, then looks for its threads."""
-    async with asyncio.timeout(10):
-        while left := {t for t in other_tasks() - before if not t.done()}:
-            await asyncio.wait(left, timeout=0.05)
-    composing = [t for t in set(threading.enumerate()) - threads if "compose" in t.name]
-    assert composing == []
 
 
 @pytest.fixture

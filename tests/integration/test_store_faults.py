@@ -17,6 +17,7 @@ from gateway.jobs.store import Store, sqlite
 from rpckit.errors import GatorError, Reason
 from tests.support.databases import Database
 from tests.support.renders import claimed, new_render, succeeded
+from tests.support.small_disk import small_disk
 
 LOCKED = """
 import sqlite3, sys
@@ -48,22 +49,6 @@ def locked_by_another_process(database):
         finally:
             process.stdin.close()
             process.wait()
-
-
-@contextmanager
-def small_disk(folder, megabytes, owner=None):
-    """A file system of so many megabytes at `folder`."""
-    folder.mkdir(exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "gator-test", str(folder)]
-    if shutil.which("mount") is None or subprocess.call(mount, stderr=subprocess.DEVNULL):
-        pytest.skip("needs the right to mount a file system")
-    try:
-        if owner is not None:
-            shutil.chown(folder, owner)
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-        folder.rmdir()
 
 
 # --- a group of operations -------------------------------------------------------------------
@@ -138,7 +123,7 @@ async def test_a_file_that_another_process_locks_is_unavailable_until_it_is_free
 
 
 async def test_a_full_disk_tears_nothing(sqlite_template, tmp_path):
-    with small_disk(tmp_path / "disk", megabytes=3) as disk:
+    with small_disk(tmp_path / "disk", 3 << 20) as disk:
         path = shutil.copy(sqlite_template, disk / "renders.db")
         database = Database(f"sqlite:///{path}", file=path)
         async with Store.open(database.url) as store:
@@ -296,7 +281,7 @@ async def test_a_render_that_a_halted_gateway_has_locked_is_passed_over(postgres
 async def test_a_full_disk_of_the_server_is_told(postgres_server, tmp_path):
     folder = postgres_server.folder.parent / f"gator-disk-{os.getpid()}"
     name = f"full_{os.getpid()}"
-    with small_disk(folder, megabytes=12, owner=postgres_server.user) as disk:
+    with small_disk(folder, 12 << 20, owner=postgres_server.user) as disk:
         postgres_server.sql(
             f"CREATE TABLESPACE {name} LOCATION '{disk}'",
             f"CREATE DATABASE {name} TABLESPACE {name}",

@@ -131,7 +131,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     server = PostgresServer()
     try:
         server.sql(f"CREATE DATABASE {_TEMPLATE}")
-        asyncio.run(_make_tables(server.url(_TEMPLATE)))
+        asyncio.run(make_tables(server.url(_TEMPLATE)))
         yield server
     finally:
         server.close()
@@ -141,11 +141,12 @@ def postgres_server() -> Iterator[PostgresServer]:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with tables and no renders."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    asyncio.run(_make_tables(f"sqlite:///{path}"))
+    asyncio.run(make_tables(f"sqlite:///{path}"))
     return path
 
 
-async def _make_tables(url: str) -> None:
+async def make_tables(url: str) -> None:
+    """Makes the tables of an empty database."""
     async with Store.open(url):
         pass
 

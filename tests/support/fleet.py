@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self, TypeVar
 
 import grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
 from rpckit.client import open_channel
 from tests.support import noting_frame_gen
-from tests.support.processes import server_process
+from tests.support.processes import Line, server_process
 
 T = TypeVar("T")
 
@@ -32,6 +36,11 @@ _GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode
 """Codes of a call whose server dies."""
 
 
+_WORKING = ("gator_rpcs_running", "gator_renders_running_here", "gator_compositions_running")
+"""Metrics that are 0 where nothing is done."""
+_BAD = ("error", "critical")
+
+
 class Member:
     """A server that can be killed and started again."""
 
@@ -39,18 +48,47 @@ class Member:
         """`listen` is the variable that has its address."""
         self._module = module
         self._listen = listen
-        self._environment = environment
+        self._environment = {**environment, "GATOR_METRICS_LISTEN": LOOPBACK}
         self._running = AsyncExitStack()
+        self._metrics = ""
         self.address = LOOPBACK
         self.process: asyncio.subprocess.Process | None = None
+        self.complaints: list[str] = []
+        """What its log says of faults: errors, and tracebacks."""
 
     async def start(self) -> None:
-        server = server_process(self._module, **self._environment, **{self._listen: self.address})
+        listen = {self._listen: self.address}
+        server = server_process(self._module, self._heard, **self._environment, **listen)
         self.process, self.address = await self._running.enter_async_context(server)
+
+    def _heard(self, line: Line) -> None:
+        if line["event"] == "metrics":
+            self._metrics = line["address"]
+        elif line.get("level") in _BAD or "Traceback" in line["event"]:
+            self.complaints.append(f"{self._module}: {json.dumps(line)}")
+
+    async def metric(self, name: str, labels: Mapping[str, str] = MappingProxyType({})) -> float:
+        """The sum of a metric's samples that have the labels."""
+        text = await asyncio.to_thread(_read, f"http://{self._metrics}/metrics")
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    async def working(self) -> dict[str, float]:
+        """What it does: metrics by name, of those that are not 0."""
+        found = {name: await self.metric(name) for name in _WORKING}
+        return {name: value for name, value in found.items() if value}
 
     async def kill(self) -> None:
         """SIGKILL, and a new process."""
         self.process.kill()
+        await self.restart()
+
+    async def restart(self) -> None:
+        """A new process for one that has died."""
         await self._running.aclose()
         await self.start()
 
@@ -126,6 +164,18 @@ class Fleet:
             ]
             yield cls({**below, **gateways}, channels, notes)
 
+    async def until_idle(self) -> None:
+        """Returns once no member does anything; TimeoutError if one goes on."""
+        async with asyncio.timeout(30):
+            for member in self.members.values():
+                while await member.working():  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.05)
+
+    @property
+    def complaints(self) -> list[str]:
+        """As `Member.complaints`, of all."""
+        return [text for member in self.members.values() for text in member.complaints]
+
     async def call(self, do: Callable[[RenderServiceStub], Awaitable[T]], first: int = 0) -> T:
         """What `do` returns, at the next gateway when one dies in it."""
         for number in itertools.count(first):
@@ -149,3 +199,8 @@ class Fleet:
             return last.render
 
         return await self.call(watch, first)
+
+
+def _read(url: str) -> str:
+    with urllib.request.urlopen(url) as answer:
+        return answer.read().decode()

@@ -1,8 +1,12 @@
-"""`python -m gateway` in a hurry: leases last 2 s, and what failed is soon tried again."""
+"""`python -m gateway` in a hurry: leases last 2 s, what failed is soon tried again, and swept.
+
+What is swept is what a gateway of a deployment sweeps, only more often: while renders are
+made and their videos are read.
+"""
 
 from datetime import timedelta
 
-from gateway.jobs import runtime, states
+from gateway.jobs import runtime, states, sweeper
 from gateway.jobs.heartbeat import Rhythm
 from gateway.servicer import build
 from gateway.settings import Settings
@@ -14,4 +18,8 @@ LEASE = 2.0
 if __name__ == "__main__":
     runtime.RHYTHM = Rhythm(renew=0.4, give_up=1.2, lease=LEASE)
     states.FIRST_BACKOFF = timedelta(seconds=0.5)
+    states.LONGEST_BACKOFF = timedelta(seconds=2)
+    # As long as with the waits of a deployment.
+    states.MAX_FAILURES = 30
+    sweeper.ROWS_EVERY = sweeper.OUTPUTS_EVERY = sweeper.FRAMES_EVERY = sweeper.FIRST_WITHIN = 1.0
     run(Settings, build)

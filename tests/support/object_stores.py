@@ -151,26 +151,6 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def is_root() -> bool:
-    """Whether file systems can be mounted."""
-    return os.name == "posix" and os.geteuid() == 0
-
-
-@contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """A file system of `size` bytes in memory."""
-    folder.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder],
-        check=True,
-        capture_output=True,
-    )
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True, capture_output=True)
-
-
 class CuttableLink:
     """A TCP link to a port on loopback that a test cuts and mends."""
 

@@ -6,22 +6,29 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 LONGEST_LINE = 1 << 24
 """Bytes of a line of a log: a traceback is one."""
 
 
+LOG_READING = "log of a process"
+"""Name of the task that reads on."""
+Line = dict[str, Any]
+"""What a line of a log says; {"event": the line} of what is no JSON, such as a traceback."""
+
+
 @asynccontextmanager
 async def server_process(
-    module: str, **environment: str
+    module: str, on_line: Callable[[Line], object] = lambda _: None, **environment: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """`python -m module` until the end of the block, and the address it says it listens on.
 
-    Its log is read on, so that it never waits for room to write.
+    Its log is read on, so that it never waits for room to write, and given to `on_line`.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -34,7 +41,7 @@ async def server_process(
         limit=LONGEST_LINE,
     )
     address = asyncio.get_running_loop().create_future()
-    reading = asyncio.create_task(_read(process.stdout, address))
+    reading = asyncio.create_task(_read(process.stdout, address, on_line), name=LOG_READING)
     try:
         async with asyncio.timeout(30):
             await asyncio.wait({reading, address}, return_when=asyncio.FIRST_COMPLETED)
@@ -47,7 +54,14 @@ async def server_process(
         await process.wait()
 
 
-async def _read(log: asyncio.StreamReader, address: asyncio.Future[str]) -> None:
-    async for line in log:
-        if b'"listening"' in line and not address.done():
-            address.set_result(json.loads(line)["address"])
+async def _read(
+    log: asyncio.StreamReader, address: asyncio.Future[str], on_line: Callable[[Line], object]
+) -> None:
+    async for text in log:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            line = {"event": text.decode(errors="replace").rstrip()}
+        if line["event"] == "listening" and not address.done():
+            address.set_result(line["address"])
+        on_line(line)

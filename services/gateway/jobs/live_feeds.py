@@ -109,25 +109,31 @@ async def watch_parts(objects: Objects, form: LiveForm) -> None:
     """Tells `form` of the parts that another process stores, until it has ended or it fails."""
     try:
         while form.ending is None:
-            newest, before = form.newest_keys
-            # The newest part that is known is listed again: if it is gone, so is what follows.
-            found: list[ObjectInfo] = []
-            async with aclosing(objects.listing(form.folder, after=before)) as batches:
-                async for batch in batches:
-                    found += batch
-            if newest and all(info.key != newest for info in found):
-                raise MissingObjectError(newest)
             # Parts are stored in order, and the end after them: what is listed has no gaps.
-            for info in sorted(found, key=lambda info: info.key):
+            for info in await _newly_stored(objects, form):
                 name = info.key.rpartition("/")[2]
                 if name == END:
                     form.end(Ending.of_json(await objects.get(info.key)))
                     return
-                if info.key > newest:
-                    form.add_part(int(name), info.size)
+                form.add_part(int(name), info.size)
             await asyncio.sleep(POLL_SECONDS)
     except GatorError as error:
         form.fail(error)
     except (MissingObjectError, ValueError, LookupError):
         # It is being deleted, or what is there is none of ours.
         form.fail(changed())
+
+
+async def _newly_stored(objects: Objects, form: LiveForm) -> list[ObjectInfo]:
+    """What is stored after the newest part that `form` knows, in order.
+
+    MissingObjectError if that part, which is listed again, is gone: so is what follows it.
+    """
+    newest, before = form.newest_keys
+    found: list[ObjectInfo] = []
+    async with aclosing(objects.listing(form.folder, after=before)) as batches:
+        async for batch in batches:
+            found += batch
+    if newest and all(info.key != newest for info in found):
+        raise MissingObjectError(newest)
+    return sorted((info for info in found if info.key > newest), key=lambda info: info.key)

@@ -21,7 +21,7 @@ log = logger(__name__)
 
 POLL = 0.5
 """Seconds between two looks for a render to claim without a hint."""
-LAPSE_POLL = 5.0
+LAPSE_POLL = 1.0
 """Seconds between two looks for renders whose clients are gone."""
 
 RunAttempt = Callable[[Claim], Awaitable[Outcome]]

@@ -10,8 +10,10 @@ from gateway.jobs.records import Admission
 from gateway.jobs.states import RenderState
 from gateway.jobs.store.tables import in_state, renders
 from gateway.jobs.store.work import Work
-from rpckit.errors import GatorError, Reason
+from rpckit.errors import GatorError, QuotaViolation, Reason
 
+QUOTA = "renders_per_owner"
+"""Name of the bound on one owner's renders, in errors."""
 RETRY_AFTER = 5.0
 """Seconds after which a client that was refused may try again."""
 
@@ -63,13 +65,7 @@ class Gate:
             work.counts.clear()
             queued, owned = _counts(work, owner)
         if owned >= admission.max_per_owner:
-            raise GatorError(
-                Reason.QUOTA_EXCEEDED,
-                f"{owned} renders of this owner wait or run, as many as may be; wait for some "
-                "to end",
-                retry_after=RETRY_AFTER,
-                metadata={"quota": "renders_per_owner", "limit": str(admission.max_per_owner)},
-            )
+            raise _quota_exceeded(owner, owned, admission.max_per_owner)
         if queued >= admission.max_queued:
             raise GatorError(
                 Reason.OVERLOADED,
@@ -96,6 +92,18 @@ class Gate:
             key in self._seen and self._seen[key] < min(bound // 2, bound - _NEAR)
             for key, bound in bounds.items()
         )
+
+
+def _quota_exceeded(owner: str, owned: int, limit: int) -> GatorError:
+    used = f"{owned} renders of this owner wait or run, as many as may be"
+    return GatorError(
+        Reason.QUOTA_EXCEEDED,
+        f"{used}; wait for some to end",
+        # Without authentication there is one owner, who has no name.
+        quota=QuotaViolation(QUOTA, limit, f"owner:{owner}" if owner else "owner", used),
+        retry_after=RETRY_AFTER,
+        metadata={"quota": QUOTA, "limit": str(limit)},
+    )
 
 
 def _counts(work: Work, owner: str) -> tuple[int, int]:

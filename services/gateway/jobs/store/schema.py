@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 log = logger(__name__)
-# It tells of every look at the tables.
-logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+# It tells of every look at the tables, and of each of its parts when it is imported.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 _one_at_a_time = threading.Lock()
 """Alembic keeps what it works on in module globals, and a process may open several stores."""

@@ -201,7 +201,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 21
     """The owner of the render has as many waiting or running as may be. A
-    google.rpc.QuotaFailure names the quota.
+    google.rpc.QuotaFailure names the quota and how much it is. Try again after
+    the time in google.rpc.RetryInfo.
 
     Example of an ErrorInfo:
 
@@ -415,7 +416,8 @@ Example of an ErrorInfo:
 """
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 21
 """The owner of the render has as many waiting or running as may be. A
-google.rpc.QuotaFailure names the quota.
+google.rpc.QuotaFailure names the quota and how much it is. Try again after
+the time in google.rpc.RetryInfo.
 
 Example of an ErrorInfo:
 

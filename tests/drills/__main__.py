@@ -1,0 +1,69 @@
+"""Renders while processes die at random, for as long as you like, on SQLite and on PostgreSQL.
+
+What is killed, when, and what is asked for follow from the seed; how far each process is at
+that moment does not. The exit status is 1 if anything was not as it must be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.drills.deaths import Deaths, Tally
+from tests.support.databases import Database, PostgresServer, make_tables
+
+KINDS = ("sqlite", "postgresql")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.drills", description=__doc__)
+    parser.add_argument(
+        "--minutes", type=float, default=5.0, help="of all databases together; default %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--databases", default=",".join(KINDS), help="default: %(default)s")
+    return parser.parse_args()
+
+
+@contextmanager
+def new_database(kind: str, folder: Path) -> Iterator[Database]:
+    """An empty one, which goes at the end of the block."""
+    if kind == "sqlite":
+        yield Database(f"sqlite:///{folder / 'renders.sqlite3'}", file=folder / "renders.sqlite3")
+        return
+    server = PostgresServer()
+    try:
+        server.sql("CREATE DATABASE drill")
+        yield Database(server.url("drill"), server=server)
+    finally:
+        server.close()
+
+
+async def drill(kind: str, seconds: float, seed: int) -> Tally:
+    with (
+        tempfile.TemporaryDirectory(prefix="gator-drill-") as folder,
+        new_database(kind, Path(folder)) as database,
+    ):
+        await make_tables(database.url)
+        return await Deaths(database, Path(folder), random.Random(seed)).run(seconds)
+
+
+def main() -> None:
+    asked = arguments()
+    kinds = asked.databases.split(",")
+    wrong = []
+    for kind in kinds:
+        tally = asyncio.run(drill(kind, asked.minutes * 60 / len(kinds), asked.seed))
+        print(f"{kind}, seed {asked.seed}: {tally}", flush=True)
+        wrong += [f"{kind}: {what}" for what in tally.wrong]
+    sys.exit("\n".join(wrong) or None)
+
+
+if __name__ == "__main__":
+    main()
