@@ -79,6 +79,16 @@ def page() -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
+def variables() -> set[str]:
+    """The name of every setting of the services."""
+    names: set[str] = set()
+    for _, _, settings, _ in SECTIONS:
+        prefix = str(settings.model_config.get("env_prefix") or "")
+        if prefix:
+            names |= {_variable(*field, prefix) for field in settings.model_fields.items()}
+    return names
+
+
 def _fields(settings: type[BaseSettings]) -> Iterator[tuple[str, ast.expr, str]]:
     """Each field of the class's own body: its name, what it is set to, its docstring."""
     (body,) = ast.parse(inspect.getsource(settings)).body

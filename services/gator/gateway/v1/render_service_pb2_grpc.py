@@ -113,8 +113,8 @@ class RenderServiceServicer:
         that attaches again.
 
         Errors: INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED,
-        STORAGE_FULL, WRONG_STATE, CANCELLED, SHUTTING_DOWN, and why the render
-        failed.
+        STORAGE_FULL, WRONG_STATE, CONTENT_CHANGED, CANCELLED, SHUTTING_DOWN, and
+        why the render failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,7 +197,7 @@ class RenderServiceServicer:
         Waits until the render has ended; FAILED_PRECONDITION if it has no video.
         DownloadVideo sends the same bytes so that they can be resumed and checked.
 
-        Errors: RENDER_NOT_FOUND, WRONG_STATE, SHUTTING_DOWN.
+        Errors: RENDER_NOT_FOUND, WRONG_STATE, CONTENT_CHANGED, SHUTTING_DOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,8 +47,8 @@ class RenderServiceStub:
     that attaches again.
 
     Errors: INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED,
-    STORAGE_FULL, WRONG_STATE, CANCELLED, SHUTTING_DOWN, and why the render
-    failed.
+    STORAGE_FULL, WRONG_STATE, CONTENT_CHANGED, CANCELLED, SHUTTING_DOWN, and
+    why the render failed.
     """
     CreateRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.CreateRenderRequest, _render_service_pb2.CreateRenderResponse]
     """Creates a render and returns at once. What has been answered is stored: the
@@ -99,7 +99,7 @@ class RenderServiceStub:
     Waits until the render has ended; FAILED_PRECONDITION if it has no video.
     DownloadVideo sends the same bytes so that they can be resumed and checked.
 
-    Errors: RENDER_NOT_FOUND, WRONG_STATE, SHUTTING_DOWN.
+    Errors: RENDER_NOT_FOUND, WRONG_STATE, CONTENT_CHANGED, SHUTTING_DOWN.
     """
     RetryRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.RetryRenderRequest, _render_service_pb2.RetryRenderResponse]
     """Creates a new render with the request of one that has ended. It shares
@@ -133,8 +133,8 @@ class RenderServiceAsyncStub(RenderServiceStub):
     that attaches again.
 
     Errors: INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED,
-    STORAGE_FULL, WRONG_STATE, CANCELLED, SHUTTING_DOWN, and why the render
-    failed.
+    STORAGE_FULL, WRONG_STATE, CONTENT_CHANGED, CANCELLED, SHUTTING_DOWN, and
+    why the render failed.
     """
     CreateRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.CreateRenderRequest, _render_service_pb2.CreateRenderResponse]  # type: ignore[assignment]
     """Creates a render and returns at once. What has been answered is stored: the
@@ -185,7 +185,7 @@ class RenderServiceAsyncStub(RenderServiceStub):
     Waits until the render has ended; FAILED_PRECONDITION if it has no video.
     DownloadVideo sends the same bytes so that they can be resumed and checked.
 
-    Errors: RENDER_NOT_FOUND, WRONG_STATE, SHUTTING_DOWN.
+    Errors: RENDER_NOT_FOUND, WRONG_STATE, CONTENT_CHANGED, SHUTTING_DOWN.
     """
     RetryRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.RetryRenderRequest, _render_service_pb2.RetryRenderResponse]  # type: ignore[assignment]
     """Creates a new render with the request of one that has ended. It shares
@@ -222,8 +222,8 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         that attaches again.
 
         Errors: INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED,
-        STORAGE_FULL, WRONG_STATE, CANCELLED, SHUTTING_DOWN, and why the render
-        failed.
+        STORAGE_FULL, WRONG_STATE, CONTENT_CHANGED, CANCELLED, SHUTTING_DOWN, and
+        why the render failed.
         """
 
     @_abc_1.abstractmethod
@@ -322,7 +322,7 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         Waits until the render has ended; FAILED_PRECONDITION if it has no video.
         DownloadVideo sends the same bytes so that they can be resumed and checked.
 
-        Errors: RENDER_NOT_FOUND, WRONG_STATE, SHUTTING_DOWN.
+        Errors: RENDER_NOT_FOUND, WRONG_STATE, CONTENT_CHANGED, SHUTTING_DOWN.
         """
 
     @_abc_1.abstractmethod
