@@ -11,7 +11,7 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requ
 BREAKING_AGAINST ?= .git\#branch=$(shell git rev-parse --verify --quiet origin/main >/dev/null && echo origin/main || echo main)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-gpu bench-load drills protos lock clean
+.PHONY: help setup demo test lint bench bench-gpu bench-load drills protos reference lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,7 +42,7 @@ test: $(MODELS) ## Run the tests.
 	@echo "==> running the tests"
 	@$(BIN)/pytest
 
-lint: $(MODELS) ## Check style, types, layers, the API and the generated stubs.
+lint: $(MODELS) ## Check style, types, layers, the API and what is generated.
 	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy"; $(BIN)/mypy
 	@echo "==> import-linter"; PYTHONPATH=services $(BIN)/lint-imports --no-logo
@@ -59,6 +59,11 @@ lint: $(MODELS) ## Check style, types, layers, the API and the generated stubs.
 	@$(call protoset,build/gator.protoset)
 	@cmp --quiet build/gator.protoset $(PROTOSET) \
 	  || { echo "$(PROTOSET) is not what protos/ generates: run make protos"; exit 1; }
+	@echo "==> reference pages"
+	@rm -rf build/reference
+	@$(BIN)/python -m docs.generator build/reference
+	@diff --recursive docs/reference build/reference \
+	  || { echo "docs/reference is not what the program says of itself: run make reference"; exit 1; }
 
 bench: $(INSTALLED) $(PEERS) ## Measure composing and renders against ffmpeg, moviepy and x264.
 	@echo "==> measuring; this takes about 15 minutes, and BENCH_ARGS=--help tells how to take less"
@@ -85,11 +90,15 @@ drills: $(INSTALLED) ## Kill services at random while they render, and take thei
 	@echo "==> the database is away for a minute"
 	@GATOR_DRILL_DOWN=60 $(BIN)/pytest --quiet tests/integration/test_render_drills_of_stores.py -k database_is_away
 
-protos: $(INSTALLED) ## Generate services/gator, and what Envoy knows of the API, from protos.
+protos: $(INSTALLED) ## Generate stubs, Envoy's descriptors and docs/reference from protos.
 	@find services/gator -name '*_pb2*' -delete
 	@$(call generate,services)
 	@find services/gator -type d -not -name __pycache__ -exec touch {}/__init__.py \;
 	@$(call protoset,$(PROTOSET))
+	@$(BIN)/python -m docs.generator docs/reference
+
+reference: $(INSTALLED) ## Generate docs/reference from protos, settings and the gator command.
+	@$(BIN)/python -m docs.generator docs/reference
 
 lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows in requirements.lock.
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --fork-strategy fewest \

@@ -27,6 +27,8 @@ if _version_not_supported:
 
 class CompositorServiceStub:
     """Composes stills and transitions on a timeline and encodes them.
+
+    Errors of every method: PERMISSION_DENIED, DEADLINE_EXCEEDED, INTERNAL.
     """
 
     def __init__(self, channel):
@@ -49,6 +51,8 @@ class CompositorServiceStub:
 
 class CompositorServiceServicer:
     """Composes stills and transitions on a timeline and encodes them.
+
+    Errors of every method: PERMISSION_DENIED, DEADLINE_EXCEEDED, INTERNAL.
     """
 
     def Compose(self, request_iterator, context):
@@ -57,6 +61,9 @@ class CompositorServiceServicer:
         answers with the plan first, then progress and the bytes of the video as
         they are encoded, and the summary last. It reads a frame only when it has
         room for it, and keeps at most two.
+
+        Errors: INVALID_ARGUMENT, MESSAGE_OUT_OF_ORDER, FRAME_CORRUPT, OVERLOADED,
+        ENCODING_FAILED, STORAGE_FULL, CANCELLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,6 +99,8 @@ def add_CompositorServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CompositorService:
     """Composes stills and transitions on a timeline and encodes them.
+
+    Errors of every method: PERMISSION_DENIED, DEADLINE_EXCEEDED, INTERNAL.
     """
 
     @staticmethod

@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CompositorServiceStub:
-    """Composes stills and transitions on a timeline and encodes them."""
+    """Composes stills and transitions on a timeline and encodes them.
+
+    Errors of every method: PERMISSION_DENIED, DEADLINE_EXCEEDED, INTERNAL.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,13 +42,19 @@ class CompositorServiceStub:
     answers with the plan first, then progress and the bytes of the video as
     they are encoded, and the summary last. It reads a frame only when it has
     room for it, and keeps at most two.
+
+    Errors: INVALID_ARGUMENT, MESSAGE_OUT_OF_ORDER, FRAME_CORRUPT, OVERLOADED,
+    ENCODING_FAILED, STORAGE_FULL, CANCELLED.
     """
     GetCapabilities: _grpc.UnaryUnaryMultiCallable[_compositor_service_pb2.GetCapabilitiesRequest, _compositor_service_pb2.GetCapabilitiesResponse]
     """Tells which presets, transitions and codecs there are."""
 
 @_typing.type_check_only
 class CompositorServiceAsyncStub(CompositorServiceStub):
-    """Composes stills and transitions on a timeline and encodes them."""
+    """Composes stills and transitions on a timeline and encodes them.
+
+    Errors of every method: PERMISSION_DENIED, DEADLINE_EXCEEDED, INTERNAL.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Compose: _aio.StreamStreamMultiCallable[_compositor_service_pb2.ComposeRequest, _compositor_service_pb2.ComposeResponse]  # type: ignore[assignment]
@@ -54,12 +63,18 @@ class CompositorServiceAsyncStub(CompositorServiceStub):
     answers with the plan first, then progress and the bytes of the video as
     they are encoded, and the summary last. It reads a frame only when it has
     room for it, and keeps at most two.
+
+    Errors: INVALID_ARGUMENT, MESSAGE_OUT_OF_ORDER, FRAME_CORRUPT, OVERLOADED,
+    ENCODING_FAILED, STORAGE_FULL, CANCELLED.
     """
     GetCapabilities: _aio.UnaryUnaryMultiCallable[_compositor_service_pb2.GetCapabilitiesRequest, _compositor_service_pb2.GetCapabilitiesResponse]  # type: ignore[assignment]
     """Tells which presets, transitions and codecs there are."""
 
 class CompositorServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Composes stills and transitions on a timeline and encodes them."""
+    """Composes stills and transitions on a timeline and encodes them.
+
+    Errors of every method: PERMISSION_DENIED, DEADLINE_EXCEEDED, INTERNAL.
+    """
 
     @_abc_1.abstractmethod
     def Compose(
@@ -72,6 +87,9 @@ class CompositorServiceServicer(metaclass=_abc_1.ABCMeta):
         answers with the plan first, then progress and the bytes of the video as
         they are encoded, and the summary last. It reads a frame only when it has
         room for it, and keeps at most two.
+
+        Errors: INVALID_ARGUMENT, MESSAGE_OUT_OF_ORDER, FRAME_CORRUPT, OVERLOADED,
+        ENCODING_FAILED, STORAGE_FULL, CANCELLED.
         """
 
     @_abc_1.abstractmethod

@@ -28,6 +28,8 @@ if _version_not_supported:
 class FrameGenServiceStub:
     """Makes frames from prompts. Backends are tried in the order of the service's
     settings; what made a frame, and what was passed over, is in its provenance.
+
+    Errors of every method: PERMISSION_DENIED, DEADLINE_EXCEEDED, INTERNAL.
     """
 
     def __init__(self, channel):
@@ -56,11 +58,16 @@ class FrameGenServiceStub:
 class FrameGenServiceServicer:
     """Makes frames from prompts. Backends are tried in the order of the service's
     settings; what made a frame, and what was passed over, is in its provenance.
+
+    Errors of every method: PERMISSION_DENIED, DEADLINE_EXCEEDED, INTERNAL.
     """
 
     def GenerateFrame(self, request, context):
         """Makes one frame. Answers with queued and progress events, then one header,
         the frame's chunks, and done as the last message.
+
+        Errors: INVALID_ARGUMENT, OVERLOADED, NO_MODEL_AVAILABLE,
+        GENERATION_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -69,6 +76,8 @@ class FrameGenServiceServicer:
     def PlanFrame(self, request, context):
         """Tells, without making it, what would make a frame and with which parameters:
         what a stored frame must have been made with to be used instead.
+
+        Errors: INVALID_ARGUMENT, NO_MODEL_AVAILABLE, GENERATION_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,6 +119,8 @@ def add_FrameGenServiceServicer_to_server(servicer, server):
 class FrameGenService:
     """Makes frames from prompts. Backends are tried in the order of the service's
     settings; what made a frame, and what was passed over, is in its provenance.
+
+    Errors of every method: PERMISSION_DENIED, DEADLINE_EXCEEDED, INTERNAL.
     """
 
     @staticmethod

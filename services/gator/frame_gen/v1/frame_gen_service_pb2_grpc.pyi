@@ -29,6 +29,8 @@ GRPC_VERSION: str
 class FrameGenServiceStub:
     """Makes frames from prompts. Backends are tried in the order of the service's
     settings; what made a frame, and what was passed over, is in its provenance.
+
+    Errors of every method: PERMISSION_DENIED, DEADLINE_EXCEEDED, INTERNAL.
     """
 
     @_typing.overload
@@ -38,10 +40,15 @@ class FrameGenServiceStub:
     GenerateFrame: _grpc.UnaryStreamMultiCallable[_frame_gen_service_pb2.GenerateFrameRequest, _frame_gen_service_pb2.GenerateFrameResponse]
     """Makes one frame. Answers with queued and progress events, then one header,
     the frame's chunks, and done as the last message.
+
+    Errors: INVALID_ARGUMENT, OVERLOADED, NO_MODEL_AVAILABLE,
+    GENERATION_FAILED.
     """
     PlanFrame: _grpc.UnaryUnaryMultiCallable[_frame_gen_service_pb2.PlanFrameRequest, _frame_gen_service_pb2.PlanFrameResponse]
     """Tells, without making it, what would make a frame and with which parameters:
     what a stored frame must have been made with to be used instead.
+
+    Errors: INVALID_ARGUMENT, NO_MODEL_AVAILABLE, GENERATION_FAILED.
     """
     GetCapabilities: _grpc.UnaryUnaryMultiCallable[_frame_gen_service_pb2.GetCapabilitiesRequest, _frame_gen_service_pb2.GetCapabilitiesResponse]
     """Tells which backends and models there are, and on what device."""
@@ -50,16 +57,23 @@ class FrameGenServiceStub:
 class FrameGenServiceAsyncStub(FrameGenServiceStub):
     """Makes frames from prompts. Backends are tried in the order of the service's
     settings; what made a frame, and what was passed over, is in its provenance.
+
+    Errors of every method: PERMISSION_DENIED, DEADLINE_EXCEEDED, INTERNAL.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GenerateFrame: _aio.UnaryStreamMultiCallable[_frame_gen_service_pb2.GenerateFrameRequest, _frame_gen_service_pb2.GenerateFrameResponse]  # type: ignore[assignment]
     """Makes one frame. Answers with queued and progress events, then one header,
     the frame's chunks, and done as the last message.
+
+    Errors: INVALID_ARGUMENT, OVERLOADED, NO_MODEL_AVAILABLE,
+    GENERATION_FAILED.
     """
     PlanFrame: _aio.UnaryUnaryMultiCallable[_frame_gen_service_pb2.PlanFrameRequest, _frame_gen_service_pb2.PlanFrameResponse]  # type: ignore[assignment]
     """Tells, without making it, what would make a frame and with which parameters:
     what a stored frame must have been made with to be used instead.
+
+    Errors: INVALID_ARGUMENT, NO_MODEL_AVAILABLE, GENERATION_FAILED.
     """
     GetCapabilities: _aio.UnaryUnaryMultiCallable[_frame_gen_service_pb2.GetCapabilitiesRequest, _frame_gen_service_pb2.GetCapabilitiesResponse]  # type: ignore[assignment]
     """Tells which backends and models there are, and on what device."""
@@ -67,6 +81,8 @@ class FrameGenServiceAsyncStub(FrameGenServiceStub):
 class FrameGenServiceServicer(metaclass=_abc_1.ABCMeta):
     """Makes frames from prompts. Backends are tried in the order of the service's
     settings; what made a frame, and what was passed over, is in its provenance.
+
+    Errors of every method: PERMISSION_DENIED, DEADLINE_EXCEEDED, INTERNAL.
     """
 
     @_abc_1.abstractmethod
@@ -77,6 +93,9 @@ class FrameGenServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_frame_gen_service_pb2.GenerateFrameResponse], _abc.AsyncIterator[_frame_gen_service_pb2.GenerateFrameResponse]]:
         """Makes one frame. Answers with queued and progress events, then one header,
         the frame's chunks, and done as the last message.
+
+        Errors: INVALID_ARGUMENT, OVERLOADED, NO_MODEL_AVAILABLE,
+        GENERATION_FAILED.
         """
 
     @_abc_1.abstractmethod
@@ -87,6 +106,8 @@ class FrameGenServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_frame_gen_service_pb2.PlanFrameResponse, _abc.Awaitable[_frame_gen_service_pb2.PlanFrameResponse]]:
         """Tells, without making it, what would make a frame and with which parameters:
         what a stored frame must have been made with to be used instead.
+
+        Errors: INVALID_ARGUMENT, NO_MODEL_AVAILABLE, GENERATION_FAILED.
         """
 
     @_abc_1.abstractmethod

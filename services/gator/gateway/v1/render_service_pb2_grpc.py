@@ -28,6 +28,9 @@ if _version_not_supported:
 class RenderServiceStub:
     """Renders videos: the service that clients call. Methods with an HTTP path can
     be called as REST with JSON, through a proxy that transcodes.
+
+    Errors of every method: UNAUTHENTICATED, PERMISSION_DENIED,
+    DEADLINE_EXCEEDED, INTERNAL, STORAGE_UNAVAILABLE.
     """
 
     def __init__(self, channel):
@@ -96,6 +99,9 @@ class RenderServiceStub:
 class RenderServiceServicer:
     """Renders videos: the service that clients call. Methods with an HTTP path can
     be called as REST with JSON, through a proxy that transcodes.
+
+    Errors of every method: UNAUTHENTICATED, PERMISSION_DENIED,
+    DEADLINE_EXCEEDED, INTERNAL, STORAGE_UNAVAILABLE.
     """
 
     def Render(self, request, context):
@@ -105,6 +111,10 @@ class RenderServiceServicer:
         finished scenes and the bytes of the video. The render is cancelled when
         the caller has been away for 30 s; a call with the same request_id before
         that attaches again.
+
+        Errors: INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED,
+        STORAGE_FULL, WRONG_STATE, CONTENT_CHANGED, CANCELLED, SHUTTING_DOWN, and
+        why the render failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +125,9 @@ class RenderServiceServicer:
         render is finished whatever dies. A second call with the same request_id
         and the same content returns the same render, with other content it fails
         with ALREADY_EXISTS.
+
+        Errors: INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED,
+        STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,6 +135,8 @@ class RenderServiceServicer:
 
     def GetRender(self, request, context):
         """Returns a render as it stands.
+
+        Errors: RENDER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +144,8 @@ class RenderServiceServicer:
 
     def ListRenders(self, request, context):
         """Lists renders, newest first.
+
+        Errors: INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,6 +155,8 @@ class RenderServiceServicer:
         """Tells what happens to a render: first as it stands, then each event with a
         growing sequence number, until it has ended. A watcher that was cut off
         goes on with after_sequence, at any replica.
+
+        Errors: RENDER_NOT_FOUND, SHUTTING_DOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,6 +165,8 @@ class RenderServiceServicer:
     def CancelRender(self, request, context):
         """Stops a render. Does nothing to one that has ended, and says so by
         returning it as it is.
+
+        Errors: RENDER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,6 +174,8 @@ class RenderServiceServicer:
 
     def DeleteRender(self, request, context):
         """Deletes a render that has ended, with its video.
+
+        Errors: RENDER_NOT_FOUND, WRONG_STATE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,6 +184,9 @@ class RenderServiceServicer:
     def DownloadVideo(self, request, context):
         """Sends the video of a render from an offset on. Follows one that is still
         being encoded.
+
+        Errors: INVALID_ARGUMENT, RENDER_NOT_FOUND, WRONG_STATE, CONTENT_CHANGED,
+        OFFSET_OUT_OF_RANGE, SHUTTING_DOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +196,8 @@ class RenderServiceServicer:
         """Sends the stored video as the body of an HTTP answer, for REST callers.
         Waits until the render has ended; FAILED_PRECONDITION if it has no video.
         DownloadVideo sends the same bytes so that they can be resumed and checked.
+
+        Errors: RENDER_NOT_FOUND, WRONG_STATE, CONTENT_CHANGED, SHUTTING_DOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +206,9 @@ class RenderServiceServicer:
     def RetryRender(self, request, context):
         """Creates a new render with the request of one that has ended. It shares
         every scene's frame that is stored.
+
+        Errors: INVALID_ARGUMENT, RENDER_NOT_FOUND, WRONG_STATE, REQUEST_ID_REUSED,
+        OVERLOADED, QUOTA_EXCEEDED, STORAGE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,6 +216,8 @@ class RenderServiceServicer:
 
     def GetCapabilities(self, request, context):
         """Tells what there is: presets, transitions, backends and limits.
+
+        Errors: DOWNSTREAM_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -259,6 +292,9 @@ def add_RenderServiceServicer_to_server(servicer, server):
 class RenderService:
     """Renders videos: the service that clients call. Methods with an HTTP path can
     be called as REST with JSON, through a proxy that transcodes.
+
+    Errors of every method: UNAUTHENTICATED, PERMISSION_DENIED,
+    DEADLINE_EXCEEDED, INTERNAL, STORAGE_UNAVAILABLE.
     """
 
     @staticmethod

@@ -29,6 +29,9 @@ GRPC_VERSION: str
 class RenderServiceStub:
     """Renders videos: the service that clients call. Methods with an HTTP path can
     be called as REST with JSON, through a proxy that transcodes.
+
+    Errors of every method: UNAUTHENTICATED, PERMISSION_DENIED,
+    DEADLINE_EXCEEDED, INTERNAL, STORAGE_UNAVAILABLE.
     """
 
     @_typing.overload
@@ -42,48 +45,82 @@ class RenderServiceStub:
     finished scenes and the bytes of the video. The render is cancelled when
     the caller has been away for 30 s; a call with the same request_id before
     that attaches again.
+
+    Errors: INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED,
+    STORAGE_FULL, WRONG_STATE, CONTENT_CHANGED, CANCELLED, SHUTTING_DOWN, and
+    why the render failed.
     """
     CreateRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.CreateRenderRequest, _render_service_pb2.CreateRenderResponse]
     """Creates a render and returns at once. What has been answered is stored: the
     render is finished whatever dies. A second call with the same request_id
     and the same content returns the same render, with other content it fails
     with ALREADY_EXISTS.
+
+    Errors: INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED,
+    STORAGE_FULL.
     """
     GetRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.GetRenderRequest, _render_service_pb2.GetRenderResponse]
-    """Returns a render as it stands."""
+    """Returns a render as it stands.
+
+    Errors: RENDER_NOT_FOUND.
+    """
     ListRenders: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.ListRendersRequest, _render_service_pb2.ListRendersResponse]
-    """Lists renders, newest first."""
+    """Lists renders, newest first.
+
+    Errors: INVALID_ARGUMENT.
+    """
     WatchRender: _grpc.UnaryStreamMultiCallable[_render_service_pb2.WatchRenderRequest, _render_service_pb2.WatchRenderResponse]
     """Tells what happens to a render: first as it stands, then each event with a
     growing sequence number, until it has ended. A watcher that was cut off
     goes on with after_sequence, at any replica.
+
+    Errors: RENDER_NOT_FOUND, SHUTTING_DOWN.
     """
     CancelRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.CancelRenderRequest, _render_service_pb2.CancelRenderResponse]
     """Stops a render. Does nothing to one that has ended, and says so by
     returning it as it is.
+
+    Errors: RENDER_NOT_FOUND.
     """
     DeleteRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.DeleteRenderRequest, _render_service_pb2.DeleteRenderResponse]
-    """Deletes a render that has ended, with its video."""
+    """Deletes a render that has ended, with its video.
+
+    Errors: RENDER_NOT_FOUND, WRONG_STATE.
+    """
     DownloadVideo: _grpc.UnaryStreamMultiCallable[_render_service_pb2.DownloadVideoRequest, _render_service_pb2.DownloadVideoResponse]
     """Sends the video of a render from an offset on. Follows one that is still
     being encoded.
+
+    Errors: INVALID_ARGUMENT, RENDER_NOT_FOUND, WRONG_STATE, CONTENT_CHANGED,
+    OFFSET_OUT_OF_RANGE, SHUTTING_DOWN.
     """
     GetVideoFile: _grpc.UnaryStreamMultiCallable[_render_service_pb2.GetVideoFileRequest, _render_service_pb2.GetVideoFileResponse]
     """Sends the stored video as the body of an HTTP answer, for REST callers.
     Waits until the render has ended; FAILED_PRECONDITION if it has no video.
     DownloadVideo sends the same bytes so that they can be resumed and checked.
+
+    Errors: RENDER_NOT_FOUND, WRONG_STATE, CONTENT_CHANGED, SHUTTING_DOWN.
     """
     RetryRender: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.RetryRenderRequest, _render_service_pb2.RetryRenderResponse]
     """Creates a new render with the request of one that has ended. It shares
     every scene's frame that is stored.
+
+    Errors: INVALID_ARGUMENT, RENDER_NOT_FOUND, WRONG_STATE, REQUEST_ID_REUSED,
+    OVERLOADED, QUOTA_EXCEEDED, STORAGE_FULL.
     """
     GetCapabilities: _grpc.UnaryUnaryMultiCallable[_render_service_pb2.GetCapabilitiesRequest, _render_service_pb2.GetCapabilitiesResponse]
-    """Tells what there is: presets, transitions, backends and limits."""
+    """Tells what there is: presets, transitions, backends and limits.
+
+    Errors: DOWNSTREAM_UNAVAILABLE.
+    """
 
 @_typing.type_check_only
 class RenderServiceAsyncStub(RenderServiceStub):
     """Renders videos: the service that clients call. Methods with an HTTP path can
     be called as REST with JSON, through a proxy that transcodes.
+
+    Errors of every method: UNAUTHENTICATED, PERMISSION_DENIED,
+    DEADLINE_EXCEEDED, INTERNAL, STORAGE_UNAVAILABLE.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -94,47 +131,81 @@ class RenderServiceAsyncStub(RenderServiceStub):
     finished scenes and the bytes of the video. The render is cancelled when
     the caller has been away for 30 s; a call with the same request_id before
     that attaches again.
+
+    Errors: INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED,
+    STORAGE_FULL, WRONG_STATE, CONTENT_CHANGED, CANCELLED, SHUTTING_DOWN, and
+    why the render failed.
     """
     CreateRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.CreateRenderRequest, _render_service_pb2.CreateRenderResponse]  # type: ignore[assignment]
     """Creates a render and returns at once. What has been answered is stored: the
     render is finished whatever dies. A second call with the same request_id
     and the same content returns the same render, with other content it fails
     with ALREADY_EXISTS.
+
+    Errors: INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED,
+    STORAGE_FULL.
     """
     GetRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.GetRenderRequest, _render_service_pb2.GetRenderResponse]  # type: ignore[assignment]
-    """Returns a render as it stands."""
+    """Returns a render as it stands.
+
+    Errors: RENDER_NOT_FOUND.
+    """
     ListRenders: _aio.UnaryUnaryMultiCallable[_render_service_pb2.ListRendersRequest, _render_service_pb2.ListRendersResponse]  # type: ignore[assignment]
-    """Lists renders, newest first."""
+    """Lists renders, newest first.
+
+    Errors: INVALID_ARGUMENT.
+    """
     WatchRender: _aio.UnaryStreamMultiCallable[_render_service_pb2.WatchRenderRequest, _render_service_pb2.WatchRenderResponse]  # type: ignore[assignment]
     """Tells what happens to a render: first as it stands, then each event with a
     growing sequence number, until it has ended. A watcher that was cut off
     goes on with after_sequence, at any replica.
+
+    Errors: RENDER_NOT_FOUND, SHUTTING_DOWN.
     """
     CancelRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.CancelRenderRequest, _render_service_pb2.CancelRenderResponse]  # type: ignore[assignment]
     """Stops a render. Does nothing to one that has ended, and says so by
     returning it as it is.
+
+    Errors: RENDER_NOT_FOUND.
     """
     DeleteRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.DeleteRenderRequest, _render_service_pb2.DeleteRenderResponse]  # type: ignore[assignment]
-    """Deletes a render that has ended, with its video."""
+    """Deletes a render that has ended, with its video.
+
+    Errors: RENDER_NOT_FOUND, WRONG_STATE.
+    """
     DownloadVideo: _aio.UnaryStreamMultiCallable[_render_service_pb2.DownloadVideoRequest, _render_service_pb2.DownloadVideoResponse]  # type: ignore[assignment]
     """Sends the video of a render from an offset on. Follows one that is still
     being encoded.
+
+    Errors: INVALID_ARGUMENT, RENDER_NOT_FOUND, WRONG_STATE, CONTENT_CHANGED,
+    OFFSET_OUT_OF_RANGE, SHUTTING_DOWN.
     """
     GetVideoFile: _aio.UnaryStreamMultiCallable[_render_service_pb2.GetVideoFileRequest, _render_service_pb2.GetVideoFileResponse]  # type: ignore[assignment]
     """Sends the stored video as the body of an HTTP answer, for REST callers.
     Waits until the render has ended; FAILED_PRECONDITION if it has no video.
     DownloadVideo sends the same bytes so that they can be resumed and checked.
+
+    Errors: RENDER_NOT_FOUND, WRONG_STATE, CONTENT_CHANGED, SHUTTING_DOWN.
     """
     RetryRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.RetryRenderRequest, _render_service_pb2.RetryRenderResponse]  # type: ignore[assignment]
     """Creates a new render with the request of one that has ended. It shares
     every scene's frame that is stored.
+
+    Errors: INVALID_ARGUMENT, RENDER_NOT_FOUND, WRONG_STATE, REQUEST_ID_REUSED,
+    OVERLOADED, QUOTA_EXCEEDED, STORAGE_FULL.
     """
     GetCapabilities: _aio.UnaryUnaryMultiCallable[_render_service_pb2.GetCapabilitiesRequest, _render_service_pb2.GetCapabilitiesResponse]  # type: ignore[assignment]
-    """Tells what there is: presets, transitions, backends and limits."""
+    """Tells what there is: presets, transitions, backends and limits.
+
+    Errors: DOWNSTREAM_UNAVAILABLE.
+    """
 
 class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Renders videos: the service that clients call. Methods with an HTTP path can
     be called as REST with JSON, through a proxy that transcodes.
+
+    Errors of every method: UNAUTHENTICATED, PERMISSION_DENIED,
+    DEADLINE_EXCEEDED, INTERNAL, STORAGE_UNAVAILABLE.
     """
 
     @_abc_1.abstractmethod
@@ -149,6 +220,10 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         finished scenes and the bytes of the video. The render is cancelled when
         the caller has been away for 30 s; a call with the same request_id before
         that attaches again.
+
+        Errors: INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED,
+        STORAGE_FULL, WRONG_STATE, CONTENT_CHANGED, CANCELLED, SHUTTING_DOWN, and
+        why the render failed.
         """
 
     @_abc_1.abstractmethod
@@ -161,6 +236,9 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         render is finished whatever dies. A second call with the same request_id
         and the same content returns the same render, with other content it fails
         with ALREADY_EXISTS.
+
+        Errors: INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED,
+        STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -169,7 +247,10 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _render_service_pb2.GetRenderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_render_service_pb2.GetRenderResponse, _abc.Awaitable[_render_service_pb2.GetRenderResponse]]:
-        """Returns a render as it stands."""
+        """Returns a render as it stands.
+
+        Errors: RENDER_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def ListRenders(
@@ -177,7 +258,10 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _render_service_pb2.ListRendersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_render_service_pb2.ListRendersResponse, _abc.Awaitable[_render_service_pb2.ListRendersResponse]]:
-        """Lists renders, newest first."""
+        """Lists renders, newest first.
+
+        Errors: INVALID_ARGUMENT.
+        """
 
     @_abc_1.abstractmethod
     def WatchRender(
@@ -188,6 +272,8 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Tells what happens to a render: first as it stands, then each event with a
         growing sequence number, until it has ended. A watcher that was cut off
         goes on with after_sequence, at any replica.
+
+        Errors: RENDER_NOT_FOUND, SHUTTING_DOWN.
         """
 
     @_abc_1.abstractmethod
@@ -198,6 +284,8 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_render_service_pb2.CancelRenderResponse, _abc.Awaitable[_render_service_pb2.CancelRenderResponse]]:
         """Stops a render. Does nothing to one that has ended, and says so by
         returning it as it is.
+
+        Errors: RENDER_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -206,7 +294,10 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _render_service_pb2.DeleteRenderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_render_service_pb2.DeleteRenderResponse, _abc.Awaitable[_render_service_pb2.DeleteRenderResponse]]:
-        """Deletes a render that has ended, with its video."""
+        """Deletes a render that has ended, with its video.
+
+        Errors: RENDER_NOT_FOUND, WRONG_STATE.
+        """
 
     @_abc_1.abstractmethod
     def DownloadVideo(
@@ -216,6 +307,9 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_render_service_pb2.DownloadVideoResponse], _abc.AsyncIterator[_render_service_pb2.DownloadVideoResponse]]:
         """Sends the video of a render from an offset on. Follows one that is still
         being encoded.
+
+        Errors: INVALID_ARGUMENT, RENDER_NOT_FOUND, WRONG_STATE, CONTENT_CHANGED,
+        OFFSET_OUT_OF_RANGE, SHUTTING_DOWN.
         """
 
     @_abc_1.abstractmethod
@@ -227,6 +321,8 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sends the stored video as the body of an HTTP answer, for REST callers.
         Waits until the render has ended; FAILED_PRECONDITION if it has no video.
         DownloadVideo sends the same bytes so that they can be resumed and checked.
+
+        Errors: RENDER_NOT_FOUND, WRONG_STATE, CONTENT_CHANGED, SHUTTING_DOWN.
         """
 
     @_abc_1.abstractmethod
@@ -237,6 +333,9 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_render_service_pb2.RetryRenderResponse, _abc.Awaitable[_render_service_pb2.RetryRenderResponse]]:
         """Creates a new render with the request of one that has ended. It shares
         every scene's frame that is stored.
+
+        Errors: INVALID_ARGUMENT, RENDER_NOT_FOUND, WRONG_STATE, REQUEST_ID_REUSED,
+        OVERLOADED, QUOTA_EXCEEDED, STORAGE_FULL.
         """
 
     @_abc_1.abstractmethod
@@ -245,6 +344,9 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _render_service_pb2.GetCapabilitiesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_render_service_pb2.GetCapabilitiesResponse, _abc.Awaitable[_render_service_pb2.GetCapabilitiesResponse]]:
-        """Tells what there is: presets, transitions, backends and limits."""
+        """Tells what there is: presets, transitions, backends and limits.
+
+        Errors: DOWNSTREAM_UNAVAILABLE.
+        """
 
 def add_RenderServiceServicer_to_server(servicer: RenderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""Writes docs/reference from what the program itself says: `make reference`."""
