@@ -29,9 +29,9 @@ from compositor.timeline import Timeline
 from compositor.transitions import WIDE, compose
 from rpckit.video import Preset
 
-STILL_CRF_OFFSET = -1
+STILL_CRF_OFFSET = -2
 """How much finer a still is coded than a whole video: every picture shows what it has. With
-one step, videos measure above x264's "medium" at the whole video's crf, in about half of its
+two steps, videos measure above x264's "medium" at the whole video's crf, in about half of its
 bytes (docs/benchmarks.md)."""
 
 
