@@ -15,6 +15,7 @@ from rpckit.errors import GatorError
 from rpckit.secrets import read_secrets
 from rpckit.server import run
 from rpckit.settings import SettingsError, load
+from rpckit.telemetry import configure_logging
 
 
 async def _migrate() -> None:
@@ -26,6 +27,7 @@ def migrate() -> None:
     """Brings the database's tables up to date."""
     try:
         read_secrets()
+        configure_logging()
         asyncio.run(_migrate())
     except (SettingsError, SchemaError, GatorError, ValueError) as error:
         sys.exit(f"Error: {error}")
