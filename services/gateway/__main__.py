@@ -29,6 +29,7 @@ def migrate() -> None:
     from rpckit.errors import GatorError  # noqa: PLC0415
     from rpckit.secrets import read_secrets  # noqa: PLC0415
     from rpckit.settings import SettingsError, load  # noqa: PLC0415
+    from rpckit.telemetry import configure_logging  # noqa: PLC0415
 
     async def bring_up_to_date() -> None:
         async with Store.open(load(Settings).database):
@@ -36,6 +37,7 @@ def migrate() -> None:
 
     try:
         read_secrets()
+        configure_logging()
         asyncio.run(bring_up_to_date())
     except (SettingsError, SchemaError, GatorError, ValueError) as error:
         sys.exit(f"Error: {error}")

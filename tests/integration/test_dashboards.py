@@ -215,13 +215,19 @@ def test_the_page_has_every_metric_with_its_type_and_labels(families, known):
     assert told == shown
 
 
-@pytest.mark.parametrize("command", ["check", "test"])
-def test_prometheus_itself_takes_the_rules(command):
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check", "rules", FOLDER / "rules.yaml"),
+        ("test", "rules", FOLDER / "rules.test.yaml"),
+        # Where it runs, the files that this names are mounted.
+        ("check", "config", "--syntax-only", ROOT / "deploy/prometheus/prometheus.yaml"),
+    ],
+    ids=lambda command: f"{command[0]} {command[1]}",
+)
+def test_prometheus_itself_takes_the_files(command):
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian has it in the package prometheus)")
-    file = {"check": "rules.yaml", "test": "rules.test.yaml"}[command]
-    done = subprocess.run(
-        [promtool, command, "rules", FOLDER / file], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([promtool, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

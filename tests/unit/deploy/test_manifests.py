@@ -137,6 +137,19 @@ def test_what_volumes_hold_exists(manifests: Manifests):
                     manifests.named("PersistentVolumeClaim", claim)
 
 
+def test_the_readme_names_a_file_that_is_there():
+    """The URL of its table, and where a deployment mounts the authority."""
+    (file,) = set(re.findall(r"sslrootcert=(/etc/gator[^`&]+)", (DEPLOY / "README.md").read_text()))
+    folder, _, key = file.rpartition("/")
+    for name, container in (("gateway", "gateway"), ("gateway-migrate", "migrate")):
+        pod = overlay("production").pod(name)
+        (found,) = [each for each in pod.containers if each.name == container]
+        volume = pod.volumes[found.mounts[folder]["name"]]
+        (source, *_) = volume_sources(volume)
+        assert "gateway-database" in source["secret"].values()
+        assert key in provided()["gateway-database"]
+
+
 def test_each_volume_is_mounted_and_each_mount_is_a_volume(manifests: Manifests):
     for pod in manifests.pods:
         mounted = {
