@@ -231,9 +231,9 @@ class RenderService:
         """The process ends: no render is begun, those that run may go on for the grace."""
         self._host.drain()
 
-    def part(self) -> None:
+    def dismiss(self) -> None:
         """Watchers end: they have had time to find another gateway."""
-        self._host.part()
+        self._host.dismiss()
 
     async def ready(self) -> bool:
         """Whether the stores and both services below can be reached."""

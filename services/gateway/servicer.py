@@ -159,5 +159,5 @@ def build(settings: Settings, channel_settings: ChannelSettings | None = None) -
         close=service.close,
         start=service.start,
         drain=service.drain,
-        part=service.part,
+        dismiss=service.dismiss,
     )

@@ -78,7 +78,7 @@ class Service:
     drain: Callable[[], None] = _nothing_to_drain
     """Says that the server stops soon: no work should be begun that no call asks for. Called
     once, when health turns NOT_SERVING; must not block."""
-    part: Callable[[], None] = _nothing_to_drain
+    dismiss: Callable[[], None] = _nothing_to_drain
     """Says that callers have had time to find another server: calls that go on without end
     should end. Called once, just before new calls are refused; must not block."""
 
@@ -180,7 +180,7 @@ class RunningServer:
         await self._set_health(serving=False)
         self.service.drain()
         await asyncio.sleep(self._settings.drain_delay)
-        self.service.part()
+        self.service.dismiss()
         self._health.release_watchers()
         grace = self._settings.grace
         stopping = asyncio.create_task(self._server.stop(grace + LAST_WORD))

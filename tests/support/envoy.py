@@ -76,7 +76,7 @@ class Envoy:
 
     async def until_healthy(self, cluster: str, replicas: int) -> None:
         """Waits until so many replicas of a cluster may be called."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await self.healthy(cluster) != replicas:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.05)
 

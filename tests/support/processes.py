@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+STARTING = 120.0
+"""Seconds that a server may take until it listens, where many start at once on few cores."""
 LONGEST_LINE = 1 << 24
 """Bytes of a line of a log: a traceback is one."""
 
@@ -43,7 +45,7 @@ async def server_process(
     address = asyncio.get_running_loop().create_future()
     reading = asyncio.create_task(_read(process.stdout, address, on_line), name=LOG_READING)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(STARTING):
             await asyncio.wait({reading, address}, return_when=asyncio.FIRST_COMPLETED)
         assert address.done(), f"{module} ended before it listened"
         yield process, address.result()

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.support import counting_frame_gen
 from tests.support.envoy import Envoy, envoy
 from tests.support.fleet import Member
+from tests.support.processes import STARTING
 
 SERVICES = {
     "frame_gen": "gator.frame_gen.v1.FrameGenService",
@@ -24,8 +25,6 @@ SERVICES = {
     "gateway": "gator.gateway.v1.RenderService",
 }
 """Name of the gRPC service of each; the key is the package's and the Envoy cluster's."""
-STARTING = 60.0
-"""Seconds that a process may take to be ready."""
 SCENES_AT_A_TIME = 2
 """Of a render."""
 CLOSING = 15.0

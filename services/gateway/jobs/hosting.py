@@ -90,10 +90,10 @@ class RuntimeHost:
         if self._runtime is not None:
             self._runtime.drain()
 
-    def part(self) -> None:
+    def dismiss(self) -> None:
         """Callers have had time to find another gateway."""
         if self._runtime is not None:
-            self._runtime.part()
+            self._runtime.dismiss()
 
     async def close(self) -> None:
         """Waits for the drain and closes the stores."""

@@ -73,13 +73,13 @@ class Runtime:
         if self._draining is None:
             self._draining = asyncio.create_task(self.worker.drain(self._grace), name="drain")
 
-    def part(self) -> None:
+    def dismiss(self) -> None:
         """Ends watchers: another replica can tell them the rest."""
         self.hub.close()
 
     async def _end(self) -> None:
         self.drain()
-        self.part()
+        self.dismiss()
         if self._draining is not None:
             await self._draining
         for task in self._tasks:

@@ -236,11 +236,11 @@ async def test_callers_have_time_to_find_another_server_before_their_streams_end
     leaving = replace(
         base,
         drain=lambda: at.setdefault("drain", clock()),
-        part=lambda: at.setdefault("part", clock()),
+        dismiss=lambda: at.setdefault("dismiss", clock()),
     )
     async with connected(leaving, LoopbackSettings(drain_delay=0.1)):
         assert not at
-    assert at["part"] - at["drain"] > 0.09
+    assert at["dismiss"] - at["drain"] > 0.09
 
 
 async def test_a_taken_port_is_an_error_that_says_so():
