@@ -189,7 +189,7 @@ class Fleet:
         """What `do` returns, at the next gateway when one dies in it."""
         for number in itertools.count(first):
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(30):
                     return await do(RenderServiceStub(self.channels[number % len(self.channels)]))
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _GONE:

@@ -16,6 +16,8 @@ LONGEST_LINE = 1 << 24
 """Bytes of a line of a log: a traceback is one."""
 
 
+START_SECONDS = 100
+"""That a process may take until it listens, on a machine that does much else."""
 LOG_READING = "log of a process"
 """Name of the task that reads on."""
 Line = dict[str, Any]
@@ -43,7 +45,7 @@ async def server_process(
     address = asyncio.get_running_loop().create_future()
     reading = asyncio.create_task(_read(process.stdout, address, on_line), name=LOG_READING)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(START_SECONDS):
             await asyncio.wait({reading, address}, return_when=asyncio.FIRST_COMPLETED)
         assert address.done(), f"{module} ended before it listened"
         yield process, address.result()
