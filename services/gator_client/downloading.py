@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from gator.gateway.v1.render_service_pb2_grpc import RenderServiceAsyncStub
 
-MOST_BEGINNINGS = 10
-"""How often one download begins anew because its content is not there any more."""
+MOST_BEGINNINGS = 100
+"""How often one download begins anew because its content is not there any more: each attempt at
+a render that is being made is another content, and a long render may take many."""
 
 Tell = Callable[[DownloadEvent], Awaitable[None]]
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.drills import lapse
 from tests.drills.deaths import Deaths, Tally
 from tests.support.databases import Database, PostgresServer, make_tables
 
@@ -54,6 +55,15 @@ async def drill(kind: str, seconds: float, seed: int) -> Tally:
         return await Deaths(database, Path(folder), random.Random(seed)).run(seconds)
 
 
+async def left_alone(kind: str) -> float:
+    with (
+        tempfile.TemporaryDirectory(prefix="gator-drill-") as folder,
+        new_database(kind, Path(folder)) as database,
+    ):
+        await make_tables(database.url)
+        return await lapse.measured(database, Path(folder))
+
+
 def main() -> None:
     asked = arguments()
     kinds = asked.databases.split(",")
@@ -62,6 +72,13 @@ def main() -> None:
         tally = asyncio.run(drill(kind, asked.minutes * 60 / len(kinds), asked.seed))
         print(f"{kind}, seed {asked.seed}: {tally}", flush=True)
         wrong += [f"{kind}: {what}" for what in tally.wrong]
+        seconds = asyncio.run(left_alone(kind))
+        told = (
+            f"{kind}: a render whose gateway was killed and whose client did not come back was "
+            f"cancelled after {seconds:.1f} s"
+        )
+        print(told, flush=True)
+        wrong += [told] if seconds > lapse.MOST else []
     sys.exit("\n".join(wrong) or None)
 
 

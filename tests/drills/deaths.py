@@ -51,6 +51,8 @@ class Tally:
     rounds: int = 0
     renders: int = 0
     attempts: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+    """Attempts that did not die with their gateway."""
     deaths: Counter[str] = field(default_factory=Counter)
     clients: Counter[str] = field(default_factory=Counter)
     begun: int = 0
@@ -65,15 +67,18 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        deaths = ", ".join(f"{count} x {what}" for what, count in sorted(self.deaths.items()))
-        clients = ", ".join(f"{count} {what}" for what, count in sorted(self.clients.items()))
+        deaths, clients, ended = map(counted, (self.deaths, self.clients, self.ended))
         lost = self.begun - self.renders * SCENES
         return (
             f"{self.rounds} rounds in {self.seconds:.0f} s: {deaths}; {self.renders} renders "
-            f"({clients}) in {self.attempts} attempts, the slowest {self.slowest:.1f} s; "
+            f"({clients}) in {self.attempts} attempts ({ended}), the slowest {self.slowest:.1f} s; "
             f"{self.begun} frames begun, {lost} lost in the making, {self.again} of finished "
             f"scenes made again; {self.swept} objects swept at the end; {len(self.wrong)} wrong"
         )
+
+
+def counted(things: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in sorted(things.items()))
 
 
 class Deaths:
@@ -96,6 +101,8 @@ class Deaths:
                 await self._round(fleet, faults or self._rng.randint(2, 4))
                 tally.rounds += 1
             self._count_frames(fleet)
+            for member in fleet.members.values():
+                tally.ended.update(member.ended)
             for name, member in reversed(fleet.members.items()):
                 # What still ran would keep it from ending.
                 if (status := await member.end(within=15)) != 0:

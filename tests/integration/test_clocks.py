@@ -1,5 +1,7 @@
 """Gateways whose clocks are wrong, on PostgreSQL: leases go by the database's."""
 
+import os
+import signal
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -42,7 +44,7 @@ async def gateway_with_a_wrong_clock(below, settings, ahead):
 async def begun(stub, render_id, attempt=1):
     """Returns once the render is begun for the first time, or the next."""
     async for event in stub.WatchRender(pb.WatchRenderRequest(render_id=render_id)):
-        if event.render.attempts == attempt:
+        if event.render.attempts >= attempt:
             return
 
 
@@ -57,7 +59,7 @@ async def test_gateways_whose_clocks_are_an_hour_off_neither_steal_nor_are_stole
         return await postgresql_database.sql(LEASES)
 
     async with (
-        services_below(source) as below,
+        services_below(source, videos_at_a_time=8) as below,
         gateway(*below, **settings, max_concurrent_renders=1) as right,
     ):
         ids = []
@@ -76,12 +78,17 @@ async def test_gateways_whose_clocks_are_an_hour_off_neither_steal_nor_are_stole
                     # It has room for all, and takes all that it may in one statement.
                     await another()
                     before = await leases()
+                    # Halted, they cannot hold their leases again before another looks.
+                    for process in (ahead, behind):
+                        os.kill(process, signal.SIGSTOP)
                     await postgresql_database.sql(
                         "update renders set lease_until = lease_until - 31000000 "
                         f"where id in ('{ids[1]}', '{ids[2]}')"
                     )
                     for render_id in ids[1:3]:
                         await begun(other, render_id, attempt=2)
+                    for process in (ahead, behind):
+                        os.kill(process, signal.SIGCONT)
                     source.release(0)
                     renders = [await ended(other, render_id) for render_id in ids]
                     after = await leases()

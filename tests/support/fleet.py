@@ -10,6 +10,7 @@ import itertools
 import json
 import signal
 import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ _GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode
 
 _WORKING = ("gator_rpcs_running", "gator_renders_running_here", "gator_compositions_running")
 """Metrics that are 0 where nothing is done."""
+_FAILED = ("waits", "failed")
+"""Outcomes of attempts that said why before."""
 _BAD = ("error", "critical")
 
 
@@ -55,6 +58,8 @@ class Member:
         self.process: asyncio.subprocess.Process | None = None
         self.complaints: list[str] = []
         """What its log says of faults: errors, and tracebacks."""
+        self.ended: Counter[str] = Counter()
+        """Attempts at renders, by what became of them, and why of those that failed."""
 
     async def start(self) -> None:
         listen = {self._listen: self.address}
@@ -66,6 +71,10 @@ class Member:
             self._metrics = line["address"]
         elif line.get("level") in _BAD or "Traceback" in line["event"]:
             self.complaints.append(f"{self._module}: {json.dumps(line)}")
+        elif line["event"] == "attempt failed":
+            self.ended[line["reason"]] += 1
+        elif line["event"] == "attempt ended" and line["outcome"] not in _FAILED:
+            self.ended[line["outcome"]] += 1
 
     async def metric(self, name: str, labels: Mapping[str, str] = MappingProxyType({})) -> float:
         """The sum of a metric's samples that have the labels."""
@@ -180,7 +189,7 @@ class Fleet:
         """What `do` returns, at the next gateway when one dies in it."""
         for number in itertools.count(first):
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(30):
                     return await do(RenderServiceStub(self.channels[number % len(self.channels)]))
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _GONE:

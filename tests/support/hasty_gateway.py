@@ -1,4 +1,4 @@
-"""`python -m gateway` in a hurry: leases last 2 s, what failed is soon tried again, and swept.
+"""`python -m gateway` in a hurry: leases last 4 s, what failed is soon tried again, and swept.
 
 What is swept is what a gateway of a deployment sweeps, only more often: while renders are
 made and their videos are read.
@@ -12,11 +12,11 @@ from gateway.servicer import build
 from gateway.settings import Settings
 from rpckit.server import run
 
-LEASE = 2.0
+LEASE = 4.0
 """Seconds."""
 
 if __name__ == "__main__":
-    runtime.RHYTHM = Rhythm(renew=0.4, give_up=1.2, lease=LEASE)
+    runtime.RHYTHM = Rhythm(renew=0.5, give_up=2.5, lease=LEASE)
     states.FIRST_BACKOFF = timedelta(seconds=0.5)
     states.LONGEST_BACKOFF = timedelta(seconds=2)
     # As long as with the waits of a deployment.

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-STARTING = 120.0
+STARTING = 100.0
 """Seconds that a server may take until it listens, where many start at once on few cores."""
 LONGEST_LINE = 1 << 24
 """Bytes of a line of a log: a traceback is one."""
-
-
 LOG_READING = "log of a process"
 """Name of the task that reads on."""
 Line = dict[str, Any]
