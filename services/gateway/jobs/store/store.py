@@ -326,7 +326,7 @@ class Store:
     async def changed(self, known: Mapping[str, int]) -> Changes:
         """Which of the renders (by id, with the last sequence that is known) have newer events.
 
-        One query for all.
+        With those events, unless they are many. Two queries for all.
         """
         if not known:
             return Changes({}, frozenset())
