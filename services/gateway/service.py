@@ -50,7 +50,7 @@ class RenderService:
     """Renders, for the owners who asked for them."""
 
     def __init__(self, settings: Settings, channel_settings: ChannelSettings) -> None:
-        self._settings = settings
+        self._limits = settings.limits
         self._reserve = channel_settings.deadline_reserve
         self._reached: set[str] = set()
         self._host = RuntimeHost(settings, self._services)
@@ -67,7 +67,7 @@ class RenderService:
 
         GatorError INVALID_ARGUMENT, REQUEST_ID_REUSED, OVERLOADED, QUOTA_EXCEEDED.
         """
-        render, handling = accepted(asked, self._settings.limits, Priority.BATCH)
+        render, handling = accepted(asked, self._limits, Priority.BATCH)
         new = _new_render(owner, render, handling, asked.fingerprint)
         return await self._create(new)
 
@@ -160,7 +160,7 @@ class RenderService:
         why the render has no video if it has none.
         """
         runtime = self._host.runtime
-        render, handling = accepted(asked, self._settings.limits, Priority.INTERACTIVE)
+        render, handling = accepted(asked, self._limits, Priority.INTERACTIVE)
         new = _new_render(owner, render, handling, asked.fingerprint, runtime.worker.name)
         # The render of a client that can come back outlives the deadline of its call.
         deadline = _countdown(None if handling.request_id else remaining)

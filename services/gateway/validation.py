@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache
 
 from gateway.jobs.handling import Handling, judged
 from gateway.jobs.records import Priority
@@ -76,6 +77,7 @@ def _effective(rules: Rules, asked: RenderAsked, limits: Limits) -> Render:
     )
 
 
+@cache
 def shortest_scene(fps: int) -> Fraction:
     """One frame, in whole nanoseconds because a Duration has no smaller ones."""
     return Fraction(math.ceil(Fraction(NANOS, fps)), NANOS)
@@ -110,24 +112,29 @@ class _SceneJudge:
             num_inference_steps=asked.num_inference_steps,
             guidance_scale=asked.guidance_scale,
         )
-        return self._values("", values, built_in, duration_name="duration_per_frame")
+        return self._values("", "", values, built_in, duration_name="duration_per_frame")
 
     def scene(self, path: str, asked: SceneAsked, wide: Scene) -> Scene:
         """A scene whose unset values are those of `wide`."""
         prompt = self.rules.text(f"{path}.prompt", asked.prompt, self.limits.max_prompt_characters)
         if not prompt:
             self.rules.refuse(f"{path}.prompt", "is blank; say what the scene shows")
-        return replace(self._values(f"{path}.", asked, wide), prompt=prompt)
+        return self._values(f"{path}.", prompt, asked, wide)
 
     def _values(
-        self, prefix: str, asked: SceneAsked, default: Scene, duration_name: str = "duration"
+        self,
+        prefix: str,
+        prompt: str,
+        asked: SceneAsked,
+        default: Scene,
+        duration_name: str = "duration",
     ) -> Scene:
         rules, limits = self.rules, self.limits
         durations = (shortest_scene(self.preset.fps), limits.max_scene_duration)
         transitions = (Fraction(0), limits.max_transition_duration)
         negative = asked.negative_prompt
-        return replace(
-            default,
+        return Scene(
+            prompt=prompt,
             negative_prompt=(
                 default.negative_prompt
                 if negative is None
@@ -145,6 +152,7 @@ class _SceneJudge:
                 transitions,
                 default.transition_duration,
             ),
+            seed=default.seed,
             num_inference_steps=rules.number(
                 f"{prefix}num_inference_steps",
                 asked.num_inference_steps,

@@ -3,7 +3,7 @@
 The gateways are processes of their own, and so are their clients; what they call makes
 frames and videos that cost nothing. Databases are synced to the disk as in operation.
 
-Parts: `submits` (CreateRender from 64 callers), `watchers` (500, and 1,000 idle ones),
+Parts: `submits` (CreateRender), `watchers` (500, and 1,000 idle ones),
 `latencies` (first event, cancellation), `queue` (10,000 renders that wait) and `work`
 (renders a second, where scenes and encoding cost nothing).
 """
@@ -24,6 +24,7 @@ import psutil
 
 from tests.benchmarks.rows import tell
 from tests.benchmarks_load import databases, latencies, queueing, submits, watching
+from tests.benchmarks_load.callers import Clients
 from tests.benchmarks_load.figures import Figure, table
 from tests.benchmarks_load.serving import Place, services_below
 
@@ -48,10 +49,10 @@ def arguments() -> argparse.Namespace:
         "--databases", default=",".join(databases.NAMES), help="default: %(default)s"
     )
     parser.add_argument(
-        "--seconds", type=float, default=10, help="of a load that goes on; default %(default)s"
+        "--seconds", type=float, default=6, help="of a load that goes on; default %(default)s"
     )
     parser.add_argument(
-        "--count", type=int, default=200, help="of what is done one by one; default %(default)s"
+        "--count", type=int, default=100, help="of what is done one by one; default %(default)s"
     )
     parser.add_argument(
         "--queued", type=int, default=10_000, help="renders of the queue; default %(default)s"
@@ -65,8 +66,8 @@ async def measure(asked: argparse.Namespace) -> list[Figure]:
     kinds, parts = asked.databases.split(","), asked.parts.split(",")
     with ExitStack() as stack:
         server = stack.enter_context(databases.postgresql()) if "postgresql" in kinds else None
-        async with services_below() as below:
-            places = databases.Places(below, server)
+        async with services_below() as below, Clients.started() as clients:
+            places = databases.Places(below, clients, server)
             for part in (measured for name in parts for measured in PARTS[name]):
                 for kind in kinds:
                     with places.fresh(kind) as place:

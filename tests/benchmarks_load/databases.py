@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.benchmarks_load.callers import Clients
 from tests.benchmarks_load.serving import Below, Place
 from tests.support.databases import PostgresServer
 
@@ -28,8 +29,9 @@ def postgresql() -> Iterator[PostgresServer]:
 class Places:
     """Empty databases and folders for objects, which go when they are not used any more."""
 
-    def __init__(self, below: Below, server: PostgresServer | None) -> None:
+    def __init__(self, below: Below, clients: Clients, server: PostgresServer | None) -> None:
         self._below = below
+        self._clients = clients
         self._server = server
         self._count = 0
 
@@ -39,13 +41,13 @@ class Places:
         try:
             if kind == "sqlite":
                 url = f"sqlite:///{folder / 'renders.sqlite3'}"
-                yield Place(self._below, kind, url, folder, None)
+                yield Place(self._below, self._clients, kind, url, folder, None)
                 return
             self._count += 1
             name = f"load_{self._count}"
             self._server.sql(f"CREATE DATABASE {name}")
             pid = int((self._server.folder / "postmaster.pid").read_text().split()[0])
-            yield Place(self._below, kind, self._server.url(name), folder, pid)
+            yield Place(self._below, self._clients, kind, self._server.url(name), folder, pid)
             self._server.sql(f"DROP DATABASE {name} WITH (FORCE)")
         finally:
             shutil.rmtree(folder)

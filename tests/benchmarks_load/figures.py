@@ -38,6 +38,8 @@ class Figure:
     what: str
     database: str
     found: str
+    cost: str = ""
+    """What it took of processors."""
     target: str = ""
     met: bool | None = None
     """Whether the target was reached; None where there is none."""
@@ -50,6 +52,9 @@ class Figure:
 
 
 def table(figures: Sequence[Figure]) -> str:
-    lines = [(f.what, f.database, f.found, f.target, f.verdict, f"{f.others:.1f}") for f in figures]
-    headings = ("what", "database", "found", "target", "", "others' cores")
-    return markdown(headings, lines, texts=5)
+    lines = [
+        (f.what, f.database, f.found, f.cost, f.target, f.verdict, f"{f.others:.1f}")
+        for f in figures
+    ]
+    headings = ("what", "database", "found", "processor", "aim", "", "others' cores")
+    return markdown(headings, lines, texts=6)

@@ -16,6 +16,7 @@ import psutil
 
 from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
 from rpckit.client import open_channel
+from tests.benchmarks_load.callers import Clients
 from tests.support.processes import ROOT, server_process
 
 MANY = "1000000"
@@ -92,6 +93,7 @@ class Place:
     """Where gateways are started: over one database and one folder of objects."""
 
     below: Below
+    clients: Clients
     database: str
     """Its kind."""
     url: str

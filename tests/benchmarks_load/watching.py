@@ -40,9 +40,7 @@ async def _fan_out(place: Place, seconds: float, renders: int, what: str) -> Fig
         render_ids = await _created(gateway, f"tick {RATE // 2}", renders)
         watched = render_ids * (WATCHERS // renders // callers.PROCESSES)
         others, before = place.others(), gateway.cpu
-        found = await callers.in_processes(
-            callers.watch, gateway.address, watched, seconds + 2 * WARM
-        )
+        calls = await place.clients.run(callers.watch, gateway.address, watched, seconds + 2 * WARM)
         spent, busy = gateway.cpu - before, others.look()
         await asyncio.gather(
             *(
@@ -50,7 +48,7 @@ async def _fan_out(place: Place, seconds: float, renders: int, what: str) -> Fig
                 for render_id in render_ids
             )
         )
-    told = [one for part, _ in found for one in part]
+    told = [one for part, _ in calls.found for one in part]
     begin = min(at for at, _ in told) + WARM
     counted = [(at, data) for at, data in told if begin <= at < begin + seconds]
     late = []
@@ -58,16 +56,17 @@ async def _fan_out(place: Place, seconds: float, renders: int, what: str) -> Fig
         step = pb.WatchRenderResponse.FromString(data).scene.step
         if step:
             late.append(at - step / 1000)
-    broken = sum(count for _, count in found)
+    broken = sum(count for _, count in calls.found)
     spread = Spread.of(late)
     rate = len(counted) / seconds / WATCHERS
     text = f"{spread} at {rate:.1f} messages/s each"
-    text += f"; {spent / len(told) * 1e6:.0f} us of processor a message"
+    each = [f"{part / len(told) * 1e6:.0f}" for part in (spent, calls.spent)]
+    cost = f"{each[0]} us a message, clients {each[1]}"
     if broken:
         text += f"; {broken} broke off"
     target = f"{RATE} messages/s at p99 {WITHIN * 1e3:.0f} ms"
     met = spread.p99 <= WITHIN and rate > 0.95 * RATE and not broken
-    return Figure(f"{WATCHERS} watchers {what}", place.database, text, target, met, busy)
+    return Figure(f"{WATCHERS} watchers {what}", place.database, text, cost, target, met, busy)
 
 
 async def idle(place: Place) -> list[Figure]:

@@ -152,3 +152,38 @@ async def test_a_large_request_comes_back_byte_for_byte(store):
     new = new_render(request=request, labels={f"label{n}": "v" * 255 for n in range(32)})
     await store.create(new)
     assert (await store.get("ada", new.render_id)).request == request
+
+
+@pytest.mark.parametrize("scene_count", [2, 2**70], ids=["storable", "unstorable"])
+async def test_creations_that_come_together_each_have_their_own_outcome(database, scene_count):
+    async with Store.open(database.url, admission=Admission(max_per_owner=3)) as store:
+        there, _ = await store.create(new_render(request_id="there"))
+        new, again, other, reused, last, too_many = await asyncio.gather(
+            store.create(new_render(labels={"a": "1"})),
+            store.create(new_render(request_id="there")),
+            store.create(new_render(owner="bob", scene_count=scene_count)),
+            store.create(new_render(request_id="there", request=b"other")),
+            store.create(new_render()),
+            store.create(new_render()),
+            return_exceptions=True,
+        )
+        assert new[1]
+        assert again == (there, False)
+        assert isinstance(other, tuple) == (scene_count == 2)
+        assert reused.reason is Reason.REQUEST_ID_REUSED
+        assert last[1]
+        assert too_many.reason is Reason.QUOTA_EXCEEDED
+        labelled = (await store.list_renders("ada", labels={"a": "1"})).renders
+        assert [render.render_id for render in labelled] == [new[0].render_id]
+        assert len((await store.list_renders("ada")).renders) == 3
+        assert len((await store.list_renders("bob")).renders) == (scene_count == 2)
+
+
+async def test_a_creation_whose_caller_left_is_done_with_the_others(database):
+    async with Store.open(database.url) as store:
+        calls = [asyncio.ensure_future(store.create(new_render())) for _ in range(3)]
+        await asyncio.sleep(0)
+        calls[1].cancel()
+        await asyncio.wait(calls)
+        assert [call.cancelled() for call in calls] == [False, True, False]
+    assert await database.sql("SELECT count(*) FROM renders") == [(3,)]

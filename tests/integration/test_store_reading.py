@@ -190,6 +190,20 @@ async def test_one_query_tells_which_of_many_renders_changed(store):
     assert await store.changed({}) == type(changes)({}, frozenset())
 
 
+async def test_what_changed_comes_with_its_events_unless_they_are_many(store):
+    claims = [await claimed(store) for _ in range(3)]
+    one, other, many = (claim.lease.render_id for claim in claims)
+    for claim, count in zip(claims, (3, 1, 40), strict=True):
+        await store.append_events(claim.lease, [b"e"] * count)
+    changes = await store.changed({one: 3, other: 2, many: 2})
+    assert changes.advanced == {one: 5, other: 3, many: 42}
+    assert changes.events == {
+        one: await store.events(one, 3),
+        other: await store.events(other, 2),
+    }
+    assert [event.sequence for event in changes.events[one]] == [4, 5]
+
+
 async def test_listeners_hear_of_commits(store):
     heard: asyncio.Queue[Hint] = asyncio.Queue()
     end = store.listen(heard.put_nowait)

@@ -229,6 +229,8 @@ class Changes:
     """Renders that have newer events, and the sequence of the last one."""
     gone: frozenset[str]
     """Renders that are not there any more."""
+    events: Mapping[str, list[RenderEventRecord]] = field(default_factory=dict)
+    """Those newer events, in order, of the renders that have only a few."""
 
 
 @dataclass(frozen=True)

@@ -102,12 +102,12 @@ class Topic:
             events = await self._store.events(self._render_id, cursor)
             if not events or events[0].sequence != cursor + 1:
                 return None
-            self._keep(events)
+            self.keep(events)
             return events
 
-    def _keep(self, events: list[RenderEventRecord]) -> None:
-        """Keeps the newest events, in one run without a gap."""
-        if self._recent:
+    def keep(self, events: list[RenderEventRecord]) -> None:
+        """Keeps the newest events for those who watch, in one run without a gap."""
+        if events and self._recent:
             newest = self._recent[-1].sequence
             if events[-1].sequence <= newest:
                 return

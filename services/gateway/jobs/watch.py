@@ -1,10 +1,10 @@
 """What watchers of renders are told, wherever the renders run.
 
-A process asks the database about all renders that it watches in one query: when the
-store hints at a change, and every 500 ms. A watcher has no queue. It has a place in the
-numbered events of its render and reads on from there when it has time, so a slow one
-loses nothing and costs nothing. The newest events of a render are kept here for all who
-watch it; an older place is read from the store.
+A process asks the database about all renders that it watches, and for what is new of them,
+at once: when the store hints at a change, and every 500 ms. A watcher has no queue. It has a
+place in the numbered events of its render and reads on from there when it has time, so a
+slow one loses nothing and costs nothing. The newest events of a render are kept here for all
+who watch it; an older place is read from the store.
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ class WatchHub:
             return
         for render_id, sequence in changes.advanced.items():
             if topic := self._topics.get(render_id):
+                topic.keep(changes.events.get(render_id, []))
                 topic.advance(sequence)
         for render_id in changes.gone:
             if topic := self._topics.get(render_id):

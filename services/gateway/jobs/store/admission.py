@@ -58,10 +58,11 @@ class Gate:
             return
         queued, owned = _counts(work, owner)
         admission = self._admission
-        if work.dialect == "postgresql" and (
-            queued + _NEAR >= admission.max_queued or owned + _NEAR >= admission.max_per_owner
-        ):
+        near = queued + _NEAR >= admission.max_queued or owned + _NEAR >= admission.max_per_owner
+        if near and work.dialect == "postgresql" and not work.alone:
             work.connection.execute(_LOCK)
+            work.alone = True
+            # What this transaction added itself is in the tables or was not counted yet.
             work.counts.clear()
             queued, owned = _counts(work, owner)
         if owned >= admission.max_per_owner:
@@ -74,12 +75,12 @@ class Gate:
             )
         self._seen |= {None: queued, owner: owned}
 
-    def admitted(self, work: Work, owner: str) -> None:
-        """A render was created."""
+    def admitted(self, work: Work, owner: str, renders: int = 1) -> None:
+        """So many renders are created; fewer than none if some were not after all."""
         for counts in (work.counts, self._seen):
             for key in (None, owner):
                 if key in counts:
-                    counts[key] += 1
+                    counts[key] += renders
 
     def _is_far(self, owner: str) -> bool:
         """Whether both bounds are so far away that nobody can have come near in a second."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     Boolean,
+    ColumnElement,
     Insert,
     Row,
     bindparam,
     case,
+    false,
+    literal_column,
     null,
     select,
 )
@@ -25,31 +29,36 @@ from gateway.jobs.store.upsert import insert
 from gateway.jobs.store.work import Work
 from rpckit.errors import GatorError, Reason
 
+Outcome = tuple[RenderRecord, bool] | GatorError
+"""What became of a creation: as `Store.create`, or why the render was refused."""
+
 _BY_REQUEST_ID = select(*RENDER).where(
     renders.c.owner == bindparam("the_owner"), renders.c.request_id == bindparam("the_request_id")
 )
 _BY_ID = select(*RENDER).where(renders.c.id == bindparam("the_render"))
+_ZERO: ColumnElement[int] = literal_column("0")
 
 
 @cache
 def _inserting(dialect: str) -> Insert:
     statement: Insert = (
         insert(dialect, renders)
+        # What is the same for all stands in the text: each value takes time to hand over.
         .values(
-            state=RenderState.QUEUED.value,
-            epoch=0,
-            sequence=1,
-            phase=Phase.CLAIMED.value,
-            progressed=False,
-            attempts=0,
-            failures=0,
-            scenes_finished=0,
-            frames_encoded=0,
-            fraction=0.0,
+            state=literal_column(f"'{RenderState.QUEUED.value}'"),
+            epoch=_ZERO,
+            sequence=literal_column("1"),
+            phase=literal_column(str(Phase.CLAIMED.value)),
+            progressed=false(),
+            attempts=_ZERO,
+            failures=_ZERO,
+            scenes_finished=_ZERO,
+            frames_encoded=_ZERO,
+            fraction=_ZERO,
             create_time=NOW,
             due_time=NOW,
             attached_until=case((bindparam("is_attached", type_=Boolean), NOW), else_=null()),
-            worker="",
+            worker=literal_column("''"),
             error=b"",
         )
         .on_conflict_do_nothing()
@@ -62,8 +71,41 @@ _INSERT_CONTENTS = contents.insert()
 _INSERT_LABELS = labels.insert()
 
 
-def create(work: Work, new: NewRender, gate: Gate) -> tuple[RenderRecord, bool]:
-    """As `Store.create`."""
+def create(work: Work, news: Sequence[NewRender], gate: Gate) -> list[Outcome]:
+    """As `Store.create`, for some renders at once."""
+    if len(news) == 1:
+        return [_outcome(work, news[0], gate)]
+    admitted = [new for new in news if _is_admitted(work, new, gate)]
+    created = _insert(work, admitted)
+    for new in admitted:
+        if new.render_id not in created:
+            gate.admitted(work, new.owner, -1)
+    # Those that are there already, and those that found no room, one by one: a place that
+    # was kept for one of the former may be free now.
+    return [
+        (created[new.render_id], True) if new.render_id in created else _outcome(work, new, gate)
+        for new in news
+    ]
+
+
+def _is_admitted(work: Work, new: NewRender, gate: Gate) -> bool:
+    try:
+        gate.admit(work, new.owner)
+    except GatorError:
+        return False
+    gate.admitted(work, new.owner)
+    return True
+
+
+def _outcome(work: Work, new: NewRender, gate: Gate) -> Outcome:
+    try:
+        return _create(work, new, gate)
+    except GatorError as error:
+        # Nothing was written for it: what was for others stays.
+        return error
+
+
+def _create(work: Work, new: NewRender, gate: Gate) -> tuple[RenderRecord, bool]:
     try:
         gate.admit(work, new.owner)
     except GatorError:
@@ -71,25 +113,48 @@ def create(work: Work, new: NewRender, gate: Gate) -> tuple[RenderRecord, bool]:
         if (existing := _find(work, new)) is not None:
             return _same(work, existing, new), False
         raise
-    row = work.connection.execute(_inserting(work.dialect), _values(new)).one_or_none()
-    if row is None:
+    created = _insert(work, [new])
+    if not created:
         if (existing := _find(work, new)) is not None:
             return _same(work, existing, new), False
         # It was there a moment ago, and was deleted since.
         raise GatorError(
             Reason.STORAGE_UNAVAILABLE, "the render was just deleted; try again", retry_after=0.0
         )
-    content = {"request": new.request, "warnings": new.warnings, "result": b""}
-    work.connection.execute(_INSERT_CONTENTS, {"render_id": new.render_id, **content})
-    if new.labels:
-        pairs = [
-            {"render_id": new.render_id, "name": name, "value": value}
-            for name, value in new.labels.items()
-        ]
-        work.connection.execute(_INSERT_LABELS, pairs)
     gate.admitted(work, new.owner)
+    return created[new.render_id], True
+
+
+def _insert(work: Work, news: Sequence[NewRender]) -> Mapping[str, RenderRecord]:
+    """Adds renders; returns, by id, those that were not there before."""
+    if not news:
+        return {}
+    # In one order everywhere: transactions that wait for each other's would wait for ever.
+    rows = [_values(new) for new in sorted(news, key=lambda new: (new.owner, new.request_id))]
+    found = work.connection.execute(_inserting(work.dialect), rows if len(rows) > 1 else rows[0])
+    added = {row.id: row for row in found}
+    stored = [(new, added[new.render_id]) for new in news if new.render_id in added]
+    if not stored:
+        return {}
+    content = [
+        {
+            "render_id": new.render_id,
+            "request": new.request,
+            "warnings": new.warnings,
+            "result": b"",
+        }
+        for new, _ in stored
+    ]
+    work.connection.execute(_INSERT_CONTENTS, content)
+    pairs = [
+        {"render_id": new.render_id, "name": name, "value": value}
+        for new, _ in stored
+        for name, value in new.labels.items()
+    ]
+    if pairs:
+        work.connection.execute(_INSERT_LABELS, pairs)
     work.queued = True
-    return to_render(row, **content), True
+    return {row.id: to_render(row, new.request, new.warnings, b"") for new, row in stored}
 
 
 def _values(new: NewRender) -> dict[str, Any]:

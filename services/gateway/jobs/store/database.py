@@ -15,6 +15,9 @@ T = TypeVar("T")
 class Database(Protocol):
     """Runs operations, each in a transaction or a part of one that is undone alone."""
 
+    writers: int
+    """How many transactions that write are worth having at a time."""
+
     async def write(self, operation: Operation[T]) -> T:
         """Runs `operation` and commits it. What it raises undoes it and is raised here."""
         ...

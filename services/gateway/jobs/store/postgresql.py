@@ -51,6 +51,9 @@ _again = tenacity.AsyncRetrying(
 class PostgresqlDatabase:
     """A server, by a libpq connection string."""
 
+    # One may wait long for a row that another process holds.
+    writers = 4
+
     def __init__(self, dsn: str, hints: Hints) -> None:
         self._dsn = dsn
         self._hints = hints

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Row, bindparam, func, select
 
 from gateway.jobs.records import (
     Changes,
@@ -35,6 +37,18 @@ _EVENTS = (
 _SEQUENCES = select(renders.c.id, renders.c.sequence).where(
     renders.c.id.in_(bindparam("the_renders", expanding=True))
 )
+# By the render's own sequence: a list of places to look at would not be looked up in an index.
+_NEWEST = (
+    select(events.c.render_id, events.c.sequence, events.c.kind, events.c.payload)
+    .select_from(renders.join(events, events.c.render_id == renders.c.id))
+    .where(
+        renders.c.id.in_(bindparam("the_renders", expanding=True)),
+        events.c.sequence > renders.c.sequence - bindparam("newest"),
+    )
+    .order_by(events.c.render_id, events.c.sequence)
+)
+_FEW = 16
+"""Newer events of a render that are read with those of others."""
 _DEPTHS = (
     select(
         renders.c.owner,
@@ -78,7 +92,7 @@ def events_after(work: Work, render_id: str, sequence: int, limit: int) -> list[
     """As `Store.events`."""
     asked = {"the_render": render_id, "after": sequence, "most": limit}
     rows = work.connection.execute(_EVENTS, asked)
-    return [RenderEventRecord(row.sequence, EventKind(row.kind), row.payload) for row in rows]
+    return [_event(row) for row in rows]
 
 
 def changed(work: Work, known: Mapping[str, int]) -> Changes:
@@ -88,7 +102,22 @@ def changed(work: Work, known: Mapping[str, int]) -> Changes:
     advanced = {
         render_id: sequence for render_id, sequence in now.items() if sequence > known[render_id]
     }
-    return Changes(advanced, frozenset(known.keys() - now.keys()))
+    few = {
+        render_id: sequence - known[render_id]
+        for render_id, sequence in advanced.items()
+        if sequence - known[render_id] <= _FEW
+    }
+    found: defaultdict[str, list[RenderEventRecord]] = defaultdict(list)
+    if few:
+        asked = {"the_renders": list(few), "newest": max(few.values())}
+        for row in work.connection.execute(_NEWEST, asked):
+            if row.sequence > known[row.render_id]:
+                found[row.render_id].append(_event(row))
+    return Changes(advanced, frozenset(known.keys() - now.keys()), found)
+
+
+def _event(row: Row[*tuple[Any, ...]]) -> RenderEventRecord:
+    return RenderEventRecord(row.sequence, EventKind(row.kind), row.payload)
 
 
 def stats(work: Work) -> list[QueueDepth]:

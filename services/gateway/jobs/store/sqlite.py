@@ -47,6 +47,8 @@ class _Asked(Generic[T]):
 class SqliteDatabase:
     """A file. Other processes may use it at the same time."""
 
+    writers = 1
+
     def __init__(self, path: str, hints: Hints) -> None:
         self._loop = asyncio.get_running_loop()
         self._hints = hints

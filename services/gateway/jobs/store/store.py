@@ -36,7 +36,6 @@ from gateway.jobs.states import Phase, RenderState
 from gateway.jobs.store import (
     attempts,
     claiming,
-    creating,
     listing,
     opening,
     reading,
@@ -45,6 +44,7 @@ from gateway.jobs.store import (
 )
 from gateway.jobs.store.access import Access
 from gateway.jobs.store.admission import Gate
+from gateway.jobs.store.creations import Creations
 from gateway.jobs.store.hints import Hints
 from gateway.jobs.store.stopping import ATTACHED_GRACE
 from rpckit.errors import FieldViolation, GatorError, invalid
@@ -96,14 +96,16 @@ class Store:
             access = Access(database)
             await access.told(partial(opening.prepare, database), migrate)
             database.share_hints()
-            yield cls(access, hints, admission, lease)
+            creations = Creations(access, Gate(admission), database.writers)
+            held.push_async_callback(creations.close)
+            yield cls(access, hints, creations, lease)
 
     def __init__(
-        self, access: Access, hints: Hints, admission: Admission, lease: timedelta
+        self, access: Access, hints: Hints, creations: Creations, lease: timedelta
     ) -> None:
         self._access = access
         self._hints = hints
-        self._gate = Gate(admission)
+        self._creations = creations
         self._lease = lease
 
     # --- owners: create, look, stop ------------------------------------------------------
@@ -119,7 +121,7 @@ class Store:
                 OVERLOADED with retry_after if too many renders wait; QUOTA_EXCEEDED if the
                 owner has too many.
         """
-        return await self._access.write(partial(creating.create, new=new, gate=self._gate))
+        return await self._creations.create(new)
 
     async def get(self, owner: str, render_id: str) -> RenderRecord:
         """The render as it stands; GatorError RENDER_NOT_FOUND if the owner has no such one."""
@@ -324,7 +326,7 @@ class Store:
     async def changed(self, known: Mapping[str, int]) -> Changes:
         """Which of the renders (by id, with the last sequence that is known) have newer events.
 
-        One query for all.
+        With those events, unless they are many. Two queries for all.
         """
         if not known:
             return Changes({}, frozenset())

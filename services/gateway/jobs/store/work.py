@@ -19,6 +19,8 @@ class Work:
     counts: dict[str | None, int] = field(default_factory=dict)
     """Counts that admission took earlier in this transaction: of an owner's renders, and of
     all that wait under None."""
+    alone: bool = False
+    """Whether no other transaction admits a render before this one ends."""
     changed: set[str] = field(default_factory=set)
     """Renders with new events."""
     queued: bool = False
