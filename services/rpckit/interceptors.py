@@ -167,9 +167,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
                 code = "INTERNAL"
                 await self._abort(context, self._fault(error))
             finally:
-                seconds = counted.ended(code)
-                if _lines.isEnabledFor(logging.DEBUG):  # a line that nobody sees takes its time too
-                    log.debug("call ended", code=code, seconds=round(seconds, 4))
+                _log_end(code, counted.ended(code))
                 answered(span, code)
                 self._running.discard(task)
                 if not self._running:
@@ -203,3 +201,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             # The status waits behind a message that the client does not read. A call
             # that ends without one is reset, which waits for nothing.
             raise asyncio.CancelledError from None
+
+
+def _log_end(code: str, seconds: float) -> None:
+    if _lines.isEnabledFor(logging.DEBUG):  # a line that nobody sees takes its time too
+        log.debug("call ended", code=code, seconds=round(seconds, 4))

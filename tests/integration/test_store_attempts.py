@@ -76,7 +76,7 @@ async def test_an_error_that_may_pass_waits_longer_each_time_and_is_given_up_at_
         render = await store.get("ada", claim.lease.render_id)
         assert state is render.state is RenderState.QUEUED
         assert (render.failures, render.error) == (failed, b"away")
-        wait = timedelta(seconds=2**failed)
+        wait = timedelta(seconds=2 * 5 ** (failed - 1))
         assert roughly(render.due_time - await store.now(), wait)
         await database.pass_time(wait.total_seconds() - 1)
         assert await store.claim("worker", 1) == []

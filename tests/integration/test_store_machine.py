@@ -234,17 +234,24 @@ class Renders(RuleBasedStateMachine):
             model.becomes(RenderState.SUCCEEDED)
             model.video = video
 
-    @rule(lease=leases, transient=st.booleans(), retry_after=st.sampled_from([None, 0]))
-    def fail(self, lease, transient, retry_after):
+    @rule(
+        lease=leases,
+        transient=st.booleans(),
+        counts=st.booleans(),
+        retry_after=st.sampled_from([None, 0]),
+    )
+    def fail(self, lease, transient, counts, retry_after):
         wait = None if retry_after is None else timedelta(seconds=retry_after)
-        call = self.store.fail(lease, b"error", transient=transient, retry_after=wait)
+        call = self.store.fail(
+            lease, b"error", transient=transient, counts=counts, retry_after=wait
+        )
         if model := self.write(lease, call):
             state = self.run(call)
-            model.failures += not model.progressed
+            model.failures += counts and not model.progressed
             gone_for_good = not transient or model.failures >= 5
             model.becomes(RenderState.FAILED if gone_for_good else RenderState.QUEUED)
             assert state is model.state
-            backoff = 2 * 2 ** max(model.failures - 1, 0) if retry_after is None else retry_after
+            backoff = 2 * 5 ** max(model.failures - 1, 0) if retry_after is None else retry_after
             model.due = self.clock.now + backoff * SECOND
 
     @rule(lease=leases)

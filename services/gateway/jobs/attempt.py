@@ -39,13 +39,14 @@ from rpckit.telemetry import logger
 
 log = logger(__name__)
 
-TRANSIENT = {
-    Reason.DOWNSTREAM_UNAVAILABLE,
+POSTPONED = {
     Reason.OVERLOADED,
     Reason.SHUTTING_DOWN,
     Reason.STORAGE_FULL,
     Reason.STORAGE_UNAVAILABLE,
 }
+"""Reasons that have nothing to do with the render: it is tried again for as long as they last."""
+TRANSIENT = POSTPONED | {Reason.DOWNSTREAM_UNAVAILABLE}
 """Reasons for which a render is tried again later. What a scene was tried again for without
 success, such as a frame that is corrupt each time, is none."""
 
@@ -125,7 +126,11 @@ class Attempt:
         wait = None if error.retry_after is None else timedelta(seconds=error.retry_after)
         state = await conclusively(
             lambda: self._stores.renders.fail(
-                self._lease, error_bytes(error), transient=transient, retry_after=wait
+                self._lease,
+                error_bytes(error),
+                transient=transient,
+                counts=error.reason not in POSTPONED,
+                retry_after=wait,
             )
         )
         log.info("attempt failed", reason=error.reason.name, message=error.message, then=state.name)

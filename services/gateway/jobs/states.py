@@ -19,9 +19,12 @@ from types import MappingProxyType
 MAX_FAILURES = 5
 """Attempts that may end without having got any further before a render fails."""
 FIRST_BACKOFF = timedelta(seconds=2)
-"""Wait before a render is tried again after its first failure; it doubles with each further one."""
+"""Wait before a render is tried again after its first failure."""
+BACKOFF_GROWTH = 5
+"""By which the wait is multiplied with each further failure: what kills an attempt at once may be
+away for 5 minutes (2 + 10 + 50 + 250 s) before a render fails."""
 LONGEST_BACKOFF = timedelta(minutes=5)
-"""The most that this doubling comes to."""
+"""The most that this growth comes to."""
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 """The most that a service's own wish for a wait is followed."""
 
@@ -116,9 +119,9 @@ def before(change: Change) -> frozenset[RenderState]:
 
 def backoff(failures: int) -> timedelta:
     """How long a render waits that failed `failures` times (0: it got further each time)."""
-    # Beyond 2^20 the bound is long reached.
-    doubled = FIRST_BACKOFF * (1 << min(max(failures - 1, 0), 20))
-    return min(doubled, LONGEST_BACKOFF)
+    # Beyond the tenth power the bound is long reached.
+    growth: int = BACKOFF_GROWTH ** min(max(failures - 1, 0), 10)
+    return min(FIRST_BACKOFF * growth, LONGEST_BACKOFF)
 
 
 def failures_after(failures: int, *, progressed: bool) -> int:
@@ -148,7 +151,12 @@ class Verdict:
 
 
 def judge(
-    failures: int, *, progressed: bool, transient: bool, retry_after: timedelta | None = None
+    failures: int,
+    *,
+    progressed: bool,
+    transient: bool,
+    counts: bool = True,
+    retry_after: timedelta | None = None,
 ) -> Verdict:
     """What becomes of a render whose attempt ended with an error.
 
@@ -156,10 +164,12 @@ def judge(
         failures: attempts that failed before.
         progressed: whether this one got further than all before.
         transient: whether the error may pass. One that cannot fails the render at once.
+        counts: whether the render may be the cause. What another has said of itself, that it
+            is full or away, is waited for as long as it lasts.
         retry_after: how long the service that raised it wants to be left alone; wins over
             the backoff.
     """
-    counted = failures_after(failures, progressed=progressed)
+    counted = failures_after(failures, progressed=progressed or not counts)
     if not transient or exhausted(counted):
         return Verdict(Change.FAIL, counted, timedelta(0))
     wait = backoff(counted)

@@ -62,9 +62,15 @@ def test_an_attempt_that_got_further_does_not_count():
         assert verdict.failures == failures
 
 
-def test_the_wait_doubles_up_to_a_bound():
+def test_what_others_say_of_themselves_never_counts():
+    for failures in range(MAX_FAILURES):
+        verdict = judge(failures, progressed=False, transient=True, counts=False)
+        assert verdict == Verdict(Change.RETRY, failures, backoff(failures))
+
+
+def test_the_wait_grows_up_to_a_bound():
     waits = [backoff(failures).total_seconds() for failures in range(6)]
-    assert waits == [2, 2, 4, 8, 16, 32]
+    assert waits == [2, 2, 10, 50, 250, 300]
     assert backoff(10_000) == LONGEST_BACKOFF
 
 

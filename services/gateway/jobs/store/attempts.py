@@ -262,7 +262,13 @@ def succeed(
 
 
 def fail(
-    work: Work, lease: Lease, error: bytes, *, transient: bool, retry_after: timedelta | None
+    work: Work,
+    lease: Lease,
+    error: bytes,
+    *,
+    transient: bool,
+    counts: bool,
+    retry_after: timedelta | None,
 ) -> RenderState:
     """As `Store.fail`."""
     row = _one(work, lease, _LOOK, {})
@@ -270,6 +276,7 @@ def fail(
         row.failures,
         progressed=bool(row.progressed),
         transient=transient,
+        counts=counts,
         retry_after=retry_after,
     )
     state = after(_RUNNING, verdict.change)

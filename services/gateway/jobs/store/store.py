@@ -289,6 +289,7 @@ class Store:
         error: bytes,
         *,
         transient: bool,
+        counts: bool = True,
         retry_after: timedelta | None = None,
     ) -> RenderState:
         """Ends the attempt with an error: the render waits to be tried again, or has FAILED.
@@ -297,7 +298,7 @@ class Store:
         """
         return await self._access.write(
             lambda work: attempts.fail(
-                work, lease, error, transient=transient, retry_after=retry_after
+                work, lease, error, transient=transient, counts=counts, retry_after=retry_after
             )
         )
 
