@@ -85,7 +85,7 @@ bench-load: $(INSTALLED) ## Measure what a gateway takes in, tells and holds, on
 	@$(BIN)/python -m tests.benchmarks_load $(BENCH_LOAD_ARGS)
 
 drills: $(INSTALLED) ## Kill services at random while they render, and take their database away for a minute.
-	@echo "==> drilling; this takes about 7 minutes, and DRILLS_ARGS=--help tells how to take more or less"
+	@echo "==> drilling; this takes about 9 minutes, and DRILLS_ARGS=--help tells how to take more or less"
 	@GRPC_VERBOSITY=ERROR $(BIN)/python -m tests.drills $(DRILLS_ARGS)
 	@echo "==> the database is away for a minute"
 	@GATOR_DRILL_DOWN=60 $(BIN)/pytest --quiet tests/integration/test_render_drills_of_stores.py -k database_is_away
