@@ -31,7 +31,10 @@ from tests.benchmarks_load.serving import Place, services_below
 Part = Callable[[Place, argparse.Namespace], Awaitable[list[Figure]]]
 
 PARTS: dict[str, list[Part]] = {
-    "submits": [lambda place, asked: submits.measured(place, asked.seconds)],
+    "submits": [
+        lambda place, asked: submits.waiting(place, asked.seconds),
+        lambda place, asked: submits.evenly(place, asked.seconds),
+    ],
     "watchers": [
         lambda place, asked: watching.fan_out(place, asked.seconds),
         lambda place, _: watching.idle(place),
@@ -80,7 +83,7 @@ async def measure(asked: argparse.Namespace) -> list[Figure]:
 
 def missed(figures: Sequence[Figure]) -> str:
     judged = [figure.met for figure in figures if figure.met is not None]
-    return f"{sum(judged)} of {len(judged)} targets met"
+    return f"{sum(judged)} of {len(judged)} aims met"
 
 
 def main() -> None:

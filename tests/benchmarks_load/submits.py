@@ -35,25 +35,22 @@ class _Load:
         return f"{self.rate:,.0f}/s, {self.spread}{failed}"
 
 
-async def measured(place: Place, seconds: float) -> list[Figure]:
-    """A rate that is kept however long answers take, and what callers get who wait for them."""
-    evenly = await _load(place, seconds, callers.submit_evenly, RATE / PROCESSES)
+async def evenly(place: Place, seconds: float) -> list[Figure]:
+    """A rate that is kept however long answers take."""
+    load = await _load(place, seconds, callers.submit_evenly, RATE / PROCESSES)
     aim, met = "", None
     if place.database == "sqlite":
         aim = f"{RATE:,}/s at p99 {WITHIN * 1e3:.0f} ms"
-        met = evenly.rate >= 0.99 * RATE and evenly.spread.p99 <= WITHIN
+        met = load.rate >= 0.99 * RATE and load.spread.p99 <= WITHIN
     what = f"durable submits, {RATE:,} a second are asked for"
-    most = await _load(place, seconds, callers.submit, CALLERS // PROCESSES)
-    return [
-        Figure(what, place.database, str(evenly), evenly.cost, aim, met, evenly.others),
-        Figure(
-            f"durable submits, {CALLERS} callers that wait for each answer",
-            place.database,
-            str(most),
-            most.cost,
-            others=most.others,
-        ),
-    ]
+    return [Figure(what, place.database, str(load), load.cost, aim, met, load.others)]
+
+
+async def waiting(place: Place, seconds: float) -> list[Figure]:
+    """What callers get who wait for each answer."""
+    load = await _load(place, seconds, callers.submit, CALLERS // PROCESSES)
+    what = f"durable submits, {CALLERS} callers that wait for each answer"
+    return [Figure(what, place.database, str(load), load.cost, others=load.others)]
 
 
 async def _load(
