@@ -39,14 +39,10 @@ from rpckit.telemetry import logger
 
 log = logger(__name__)
 
-POSTPONED = {
-    Reason.OVERLOADED,
-    Reason.SHUTTING_DOWN,
-    Reason.STORAGE_FULL,
-    Reason.STORAGE_UNAVAILABLE,
-}
-"""Reasons that have nothing to do with the render: it is tried again for as long as they last."""
-TRANSIENT = POSTPONED | {Reason.DOWNSTREAM_UNAVAILABLE}
+ELSEWHERE = {Reason.OVERLOADED, Reason.SHUTTING_DOWN, Reason.STORAGE_UNAVAILABLE}
+"""What another says of itself. If it says when to come back too, a render is tried again for as
+long as that lasts. A disk may be full of this very render."""
+TRANSIENT = ELSEWHERE | {Reason.DOWNSTREAM_UNAVAILABLE, Reason.STORAGE_FULL}
 """Reasons for which a render is tried again later. What a scene was tried again for without
 success, such as a frame that is corrupt each time, is none."""
 
@@ -129,7 +125,7 @@ class Attempt:
                 self._lease,
                 error_bytes(error),
                 transient=transient,
-                counts=error.reason not in POSTPONED,
+                counts=error.reason not in ELSEWHERE or wait is None,
                 retry_after=wait,
             )
         )

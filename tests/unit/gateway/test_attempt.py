@@ -167,6 +167,32 @@ async def test_an_error_that_may_pass_leaves_the_finished_scenes_to_the_next_att
 
 
 @pytest.mark.parametrize(
+    ("error", "failures"),
+    [
+        (GatorError(Reason.OVERLOADED, "later", retry_after=0), 0),
+        (GatorError(Reason.SHUTTING_DOWN, "another will do", retry_after=0), 0),
+        (GatorError(Reason.STORAGE_UNAVAILABLE, "away", retry_after=0), 0),
+        # No word of when to come back, such as gRPC's own of a message that is too large.
+        (GatorError(Reason.OVERLOADED, "too large"), 1),
+        # What the render itself may have done.
+        (GatorError(Reason.DOWNSTREAM_UNAVAILABLE, "it died", retry_after=0), 1),
+        (GatorError(Reason.STORAGE_FULL, "no room", retry_after=0), 1),
+    ],
+    ids=str,
+)
+async def test_what_others_say_of_themselves_is_no_failure_of_the_render(bench, error, failures):
+    bench.maker.errors[0] = error
+    claim = await bench.claim(1)
+    # It got as far as this before.
+    await bench.store.enter_phase(claim.lease, Phase.GENERATING)
+    await bench.store.release(claim.lease)
+    [claim] = await bench.store.claim("another", 1)
+    assert await bench.attempt(claim).run() is Outcome.WAITS
+    render = await bench.store.get("ada", claim.lease.render_id)
+    assert (render.state, render.failures) == (RenderState.QUEUED, failures)
+
+
+@pytest.mark.parametrize(
     "error",
     [
         GatorError(Reason.GENERATION_FAILED, "the model broke"),
