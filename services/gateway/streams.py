@@ -6,10 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rpckit.errors import GatorError, Reason
-
-RETRY_AFTER = 5.0
-"""Seconds after which a caller that was refused may try again."""
+from gateway.quotas import quota_exceeded
 
 
 class StreamQuota:
@@ -24,12 +21,8 @@ class StreamQuota:
     def one(self, owner: str) -> Iterator[None]:
         """Around a stream. GatorError QUOTA_EXCEEDED if the owner has as many as may be."""
         if self._most is not None and self._open[owner] >= self._most:
-            raise GatorError(
-                Reason.QUOTA_EXCEEDED,
-                f"{self._most} streams of this owner are open, as many as may be; end some",
-                retry_after=RETRY_AFTER,
-                metadata={"quota": "streams_per_owner", "limit": str(self._most)},
-            )
+            used = f"{self._most} streams of this owner are open, as many as may be"
+            raise quota_exceeded("streams_per_owner", self._most, owner, used, "end some")
         self._open[owner] += 1
         try:
             yield

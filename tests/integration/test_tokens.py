@@ -76,7 +76,11 @@ async def refused(awaitable):
     status = rpc_status.from_call(raised.value)
     assert status.details[0].Unpack(info)
     assert info.domain == "gator.video"
-    return raised.value.code().name, {"reason": info.reason, **info.metadata}
+    told = {"reason": info.reason, **info.metadata}
+    failure = error_details_pb2.QuotaFailure()
+    if any(detail.Unpack(failure) for detail in status.details):
+        told["used up by"] = failure.violations[0].subject
+    return raised.value.code().name, told
 
 
 @CALLS
@@ -331,6 +335,7 @@ async def test_one_owners_streams_are_bounded(gateway):
         call = getattr(gateway, method)(request, metadata=bearer(ADA))
         code, told = await refused(drained(call))
         assert (method, code, told["quota"]) == (method, "RESOURCE_EXHAUSTED", "streams_per_owner")
+        assert told["used up by"] == "owner:ada"
     await finished(gateway, BOB)
     await gateway.CancelRender(pb.CancelRenderRequest(render_id=render_id), metadata=bearer(ADA))
     for open_one in watches:  # they end with their render

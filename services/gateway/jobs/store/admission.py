@@ -10,12 +10,11 @@ from gateway.jobs.records import Admission
 from gateway.jobs.states import RenderState
 from gateway.jobs.store.tables import in_state, renders
 from gateway.jobs.store.work import Work
-from rpckit.errors import GatorError, QuotaViolation, Reason
+from gateway.quotas import RETRY_AFTER, quota_exceeded
+from rpckit.errors import GatorError, Reason
 
 QUOTA = "renders_per_owner"
 """Name of the bound on one owner's renders, in errors."""
-RETRY_AFTER = 5.0
-"""Seconds after which a client that was refused may try again."""
 
 _FRESH = 1.0
 """Seconds for which a count is good enough while a bound is far away."""
@@ -66,7 +65,9 @@ class Gate:
             work.counts.clear()
             queued, owned = _counts(work, owner)
         if owned >= admission.max_per_owner:
-            raise _quota_exceeded(owner, owned, admission.max_per_owner)
+            used = f"{owned} renders of this owner wait or run, as many as may be"
+            advice = "wait for some to end"
+            raise quota_exceeded(QUOTA, admission.max_per_owner, owner, used, advice)
         if queued >= admission.max_queued:
             raise GatorError(
                 Reason.OVERLOADED,
@@ -93,18 +94,6 @@ class Gate:
             key in self._seen and self._seen[key] < min(bound // 2, bound - _NEAR)
             for key, bound in bounds.items()
         )
-
-
-def _quota_exceeded(owner: str, owned: int, limit: int) -> GatorError:
-    used = f"{owned} renders of this owner wait or run, as many as may be"
-    return GatorError(
-        Reason.QUOTA_EXCEEDED,
-        f"{used}; wait for some to end",
-        # Without authentication there is one owner, who has no name.
-        quota=QuotaViolation(QUOTA, limit, f"owner:{owner}" if owner else "owner", used),
-        retry_after=RETRY_AFTER,
-        metadata={"quota": QUOTA, "limit": str(limit)},
-    )
 
 
 def _counts(work: Work, owner: str) -> tuple[int, int]:
