@@ -107,7 +107,7 @@ class PipelineSettings:
 
     max_concurrent_scenes: int = 4
     scenes_ahead: int = 4
-    scene_attempts: int = 3
+    scene_attempts: int = 5
     spool_dir: Path | None = None
 
 

@@ -70,7 +70,7 @@ class Settings(ClientFacingSettings):
     """Scenes that may run ahead of the one being composed; their frames wait on disk."""
     spool_dir: DirectoryPath | None = None
     """Folder in which frames wait. Unset uses the system's for temporary files."""
-    scene_attempts: int = Field(default=3, ge=1, le=20)
+    scene_attempts: int = Field(default=5, ge=1, le=20)
     """How often a scene is tried while the frame generation service is away or overloaded."""
     max_scenes: int = Field(default=500, ge=1, le=500)
     """Most scenes of a render."""

@@ -23,7 +23,9 @@ _SERVICE_CONFIG = {
                 "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
-        }
+        },
+        # A frame is dear: it is begun again by the one who knows whether it is still wanted.
+        {"name": [{"service": "gator.frame_gen.v1.FrameGenService", "method": "GenerateFrame"}]},
     ],
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -82,8 +83,12 @@ class Attempt:
         services: tuple[FrameMaker, Composer],
         pipeline_settings: PipelineSettings,
         keep_for: timedelta | None,
+        check_lease: Callable[[], None],
     ) -> None:
-        """`services` are those below the gateway; the video is kept for `keep_for`."""
+        """`services` are those below the gateway; the video is kept for `keep_for`.
+
+        `check_lease` raises LeaseLost once another may have the render.
+        """
         self._claim = claim
         self._lease = claim.lease
         self._stores = stores
@@ -91,6 +96,7 @@ class Attempt:
         self._services = services
         self._pipeline_settings = pipeline_settings
         self._keep_for = keep_for
+        self._check_lease = check_lease
         self._journal = Journal(stores.renders, claim.lease)
         self._phases: list[Phase] = []
         self._streamed: Ending | None = None
@@ -210,6 +216,7 @@ class Attempt:
             maker,
             self._stores.frames,
             self._journal,
+            self._check_lease,
         )
         return Pipeline(
             record.render_id,

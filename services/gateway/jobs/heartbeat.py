@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from gateway import metrics
-from gateway.jobs.records import Lease
+from gateway.jobs.records import Lease, LeaseLost
 from gateway.jobs.store import Store
 from rpckit.errors import GatorError
 from rpckit.telemetry import logger
@@ -56,6 +56,22 @@ class LeaseKeeper:
     def remove(self, lease: Lease) -> None:
         """Keeps a lease no longer; it may be lost already."""
         self._renewed.pop(lease, None)
+
+    def check(self, lease: Lease) -> None:
+        """Whether a lease is still held, as far as this process can tell without asking.
+
+        A process that was halted goes on wherever it was: it should begin nothing that is
+        dear before it has looked at the clock.
+
+        Raises:
+            LeaseLost: it was lost, or is about to be given up.
+        """
+        renewed = self._renewed.get(lease)
+        if renewed is None or self._overdue(renewed):
+            raise LeaseLost(lease)
+
+    def _overdue(self, renewed: float) -> bool:
+        return renewed < time.monotonic() - self._rhythm.give_up
 
     def look_now(self) -> None:
         """Looks at once whether all leases are still there."""
@@ -105,8 +121,7 @@ class LeaseKeeper:
     async def _give_up(self) -> None:
         while True:
             await asyncio.sleep(min(LOOK, self._rhythm.give_up / 4))
-            overdue = time.monotonic() - self._rhythm.give_up
-            given_up = {lease for lease, renewed in self._renewed.items() if renewed < overdue}
+            given_up = {lease for lease, at in self._renewed.items() if self._overdue(at)}
             if given_up:
                 log.warning("leases given up: the database did not answer", count=len(given_up))
             self._lose(given_up, "given_up")

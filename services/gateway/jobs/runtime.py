@@ -126,6 +126,7 @@ def _runtime(settings: Settings, services: Services, store: Store, objects: Obje
             services(render_id, clients.remaining(render_id)),
             pipeline_settings(settings),
             _ttl(settings.video_ttl),
+            lambda: worker.check(claim.lease),
         ).run()
 
     worker = Worker(name, store, attempt, settings.max_concurrent_renders, RHYTHM)

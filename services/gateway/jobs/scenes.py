@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -67,14 +67,19 @@ class Scenes:
         maker: FrameMaker,
         frames: FrameStore,
         journal: Journal,
+        check_lease: Callable[[], None],
     ) -> None:
-        """`finished` are the scenes that earlier attempts finished."""
+        """`finished` are the scenes that earlier attempts finished.
+
+        `check_lease` raises LeaseLost once another may have the render.
+        """
         self._owner = owner
         self._lease = lease
         self._finished = {scene.index: scene for scene in finished if scene.finished}
         self._maker = maker
         self._frames = frames
         self._journal = journal
+        self._check_lease = check_lease
         self._origins: dict[int, _Origin] = {}
 
     async def find(self, render: Render, index: int) -> MadeScene | None:
@@ -105,7 +110,8 @@ class Scenes:
         return MadeScene(stored.frame, stored.reused, _of_scene(stored.warnings, index))
 
     async def generate(self, render: Render, index: int) -> AsyncGenerator[FrameEvent, None]:
-        """Has the frame made."""
+        """Has the frame made. LeaseLost if that is another worker's by now."""
+        self._check_lease()
         async with aclosing(self._maker.generate(render, index)) as events:
             async for event in events:
                 if isinstance(event, bytes):

@@ -69,6 +69,10 @@ class Worker:
         """There may be a render to claim."""
         self._wanted.set()
 
+    def check(self, lease: Lease) -> None:
+        """As `LeaseKeeper.check`."""
+        self._keeper.check(lease)
+
     def look_now(self) -> None:
         """A render of this process may have been cancelled."""
         self._keeper.look_now()

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
@@ -25,7 +25,7 @@ from gateway.jobs.attempt import Attempt, Outcome, Stores
 from gateway.jobs.frames import FramePlan, FrameStore
 from gateway.jobs.handling import Handling
 from gateway.jobs.objects import Objects
-from gateway.jobs.records import Priority
+from gateway.jobs.records import LeaseLost, Priority
 from gateway.jobs.states import Phase, RenderState
 from gateway.jobs.store import Store
 from gateway.jobs.videos import Videos
@@ -104,6 +104,7 @@ class Bench:
         self.hub = WatchHub(store)
         self.stores = Stores(store, FrameStore(objects), Videos(objects))
         self.maker, self.composer = Maker(), Composer()
+        self.check_lease: Callable[[], None] = lambda: None
 
     async def claim(self, scenes: int = 2, **fields):
         asked = tuple(SceneAsked(f"scene {i}") for i in range(scenes))
@@ -119,7 +120,15 @@ class Bench:
     def attempt(self, claim) -> Attempt:
         services = (self.maker, self.composer)
         settings = PipelineSettings(max_concurrent_scenes=1, scene_attempts=1)
-        return Attempt(claim, self.stores, self.hub, services, settings, timedelta(days=1))
+        return Attempt(
+            claim,
+            self.stores,
+            self.hub,
+            services,
+            settings,
+            timedelta(days=1),
+            self.check_lease,
+        )
 
     async def keys(self, folder: str) -> list[str]:
         return sorted([o.key async for batch in self.objects.listing(folder) for o in batch])
@@ -234,6 +243,23 @@ async def test_without_its_lease_an_attempt_ends_and_changes_nothing(bench):
     assert await bench.attempt(claim).run() is Outcome.LOST
     assert await bench.store.get("ada", claim.lease.render_id) == cancelled
     assert [key for key in await bench.keys("outputs") if key.endswith(".mp4")] == []
+
+
+async def test_a_frame_is_not_begun_once_the_lease_may_be_anothers(bench):
+    claim = await bench.claim(2)
+    looked = 0
+
+    def check_lease():
+        nonlocal looked
+        looked += 1
+        if looked == 2:  # while the second scene was looked for
+            raise LeaseLost(claim.lease)
+
+    bench.check_lease = check_lease
+    assert await bench.attempt(claim).run() is Outcome.LOST
+    assert bench.maker.made == {0: 1}
+    render = await bench.store.get("ada", claim.lease.render_id)
+    assert (render.state, render.failures) == (RenderState.RUNNING, 0)
 
 
 async def test_an_attempt_that_is_cancelled_leaves_no_video_and_no_task(bench):

@@ -78,7 +78,7 @@ def frames():
 async def made(frames, maker):
     """Where the frame of the scene is stored, after it was looked for and made."""
     journal = Journal()
-    scenes = Scenes("alice", Lease("id", 1), (), maker, frames, journal)
+    scenes = Scenes("alice", Lease("id", 1), (), maker, frames, journal, lambda: None)
     assert await scenes.find(RENDER, 0) is None
     *_, done = [event async for event in scenes.generate(RENDER, 0)]
     spooled = SpooledFrame(FRAME.header, None)

@@ -1,13 +1,15 @@
 """Workers over a real store: what they claim, keep, lose and hand back."""
 
 import asyncio
+import time
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 
 from gateway.jobs.attempt import Outcome
-from gateway.jobs.heartbeat import Rhythm
+from gateway.jobs.heartbeat import LeaseKeeper, Rhythm
+from gateway.jobs.records import Lease, LeaseLost
 from gateway.jobs.states import RenderState
 from gateway.jobs.store import Store
 from gateway.jobs.worker import Worker
@@ -135,6 +137,20 @@ async def test_a_worker_that_cannot_renew_its_leases_stops_by_itself(store, monk
                 await attempts.broke_off["a"].wait()
         # It is left as it is: another takes it once the lease has run out.
         assert (await store.get("ada", render_id)).state is RenderState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("since", "held"), [(19, True), (21, False)], ids=["renewed lately", "halted for long"]
+)
+async def test_a_lease_that_was_not_renewed_for_long_is_taken_for_lost(store, since, held):
+    keeper = LeaseKeeper(store, lambda _: None)
+    lease = Lease("render", 1)
+    keeper.add(lease, time.monotonic() - since)
+    with nullcontext() if held else pytest.raises(LeaseLost):
+        keeper.check(lease)
+    keeper.remove(lease)
+    with pytest.raises(LeaseLost):
+        keeper.check(lease)
 
 
 async def test_a_drain_lets_renders_end_within_the_grace_and_takes_no_other(store):

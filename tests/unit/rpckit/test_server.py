@@ -1,6 +1,7 @@
 """The server builder: statuses, health, cancellation, drain."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 
 import grpc
@@ -144,6 +145,28 @@ async def test_its_call_ends_on_the_server_though_it_never_reads_again():
             await server._calls.idle()
             _, error = await collect(call)
     assert error.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+async def test_a_channel_tries_again_what_is_cheap_and_leaves_frames_to_their_caller():
+    tried = Counter()
+
+    class Away(Scripted):
+        async def GetCapabilities(self, request, context):
+            tried["GetCapabilities"] += 1
+            raise GatorError(Reason.DOWNSTREAM_UNAVAILABLE, "away")
+
+        async def GenerateFrame(self, request, context):
+            tried["GenerateFrame"] += 1
+            raise GatorError(Reason.DOWNSTREAM_UNAVAILABLE, "away")
+            yield
+
+    async with connected(service(Away())) as channel:
+        stub = stubs.FrameGenServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.GetCapabilities(pb.GetCapabilitiesRequest())
+        _, error = await collect(stub.GenerateFrame(pb.GenerateFrameRequest()))
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert tried == {"GetCapabilities": 4, "GenerateFrame": 1}
 
 
 async def test_as_many_bad_fields_are_named_as_a_client_takes():
