@@ -21,7 +21,7 @@ from gateway import metrics
 from gateway.jobs.frames import OWN
 from gateway.jobs.live_feeds import LiveVideo, watch_parts
 from gateway.jobs.live_form import END, Ending, LiveForm, changed
-from gateway.jobs.objects import RETRY_AFTER, MissingObjectError, Objects, ObjectWriter
+from gateway.jobs.objects import MissingObjectError, Objects, ObjectWriter
 from rpckit.errors import GatorError, Reason
 from rpckit.telemetry import logger
 from rpckit.video import VideoForm
@@ -180,7 +180,8 @@ class Videos:
 
         Raises:
             GatorError: STORAGE_UNAVAILABLE if it is other than what was written; it is
-                deleted then.
+                deleted then. Without a time to come back: a store that returns other bytes
+                does not say that it is away, and may do so each time.
         """
         size, digest = 0, hashlib.sha256()
         try:
@@ -196,8 +197,8 @@ class Videos:
         await self._objects.delete(video.key)
         raise GatorError(
             Reason.STORAGE_UNAVAILABLE,
-            "the object store does not return the video as it was given it",
-            retry_after=RETRY_AFTER,
+            "the object store does not return the video as it was given it; check the store and "
+            "what lies between it and the gateway, then retry the render",
             metadata={"storage": "objects"},
         )
 

@@ -21,12 +21,13 @@ from gateway.events import (
     Slot,
     StoredBytes,
 )
+from gateway.jobs import states
 from gateway.jobs.attempt import Attempt, Outcome, Stores
 from gateway.jobs.frames import FramePlan, FrameStore
 from gateway.jobs.handling import Handling
 from gateway.jobs.objects import Objects
 from gateway.jobs.records import LeaseLost, Priority
-from gateway.jobs.states import Phase, RenderState
+from gateway.jobs.states import MAX_FAILURES, Phase, RenderState
 from gateway.jobs.store import Store
 from gateway.jobs.videos import Videos
 from gateway.jobs.watch import WatchHub
@@ -235,6 +236,42 @@ async def test_nothing_is_published_of_a_video_that_is_not_what_was_sent(bench):
     assert await bench.attempt(claim).run() is Outcome.WAITS
     render = await bench.store.get("ada", claim.lease.render_id)
     assert render.video is None
+
+
+@pytest.mark.parametrize("times", [1, MAX_FAILURES + 1], ids=["once", "each time"])
+async def test_a_store_that_returns_other_bytes_is_tried_again_but_not_for_ever(
+    bench, monkeypatch, times
+):
+    monkeypatch.setattr(states, "FIRST_BACKOFF", timedelta(0))
+    read, left = bench.objects.read, times
+
+    async def damaged(key, *args):
+        nonlocal left
+        async for piece in read(key, *args):
+            if key.endswith(".mp4") and left:
+                left -= 1
+                yield bytes(len(piece))
+                continue
+            yield piece
+
+    monkeypatch.setattr(bench.objects, "read", damaged)
+    claim = await bench.claim(1)
+    outcomes = [await bench.attempt(claim).run()]
+    while outcomes[-1] is Outcome.WAITS:
+        [claim] = await bench.store.claim("worker", 1)
+        outcomes.append(await bench.attempt(claim).run())
+    render = await bench.store.get("ada", claim.lease.render_id)
+    assert bench.maker.made == {0: 1}
+    if times == 1:
+        assert outcomes[1:] == [Outcome.SUCCEEDED]
+        return
+    # The first got further than none before.
+    assert len(outcomes) == render.attempts == MAX_FAILURES + 1
+    assert render.state is RenderState.FAILED
+    told = stored.error_of(render.error)
+    assert told.reason is Reason.STORAGE_UNAVAILABLE
+    assert "check the store" in told.message
+    assert [key for key in await bench.keys("outputs") if key.endswith(".mp4")] == []
 
 
 async def test_without_its_lease_an_attempt_ends_and_changes_nothing(bench):
