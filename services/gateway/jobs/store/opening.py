@@ -50,11 +50,13 @@ async def prepare(database: Database, migrate: Literal["auto", "check"]) -> None
         reraise=True,
     ):
         with attempt:
-            if migrate == "auto":
+            try:
+                await database.read(lambda work: schema.check(work.connection))
+            except schema.SchemaError:
+                if migrate == "check":
+                    raise
                 async with _one_at_a_time():
                     await database.exclusively(schema.bring_up_to_date)
-            else:
-                await database.read(lambda work: schema.check(work.connection))
 
 
 @asynccontextmanager

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TypeVar, cast
+from weakref import WeakSet
 
 import asyncpg
 import tenacity
 from sqlalchemy import Connection, NullPool, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.jobs.store.failures import is_undone
 from gateway.jobs.store.hints import Hints
@@ -19,24 +22,24 @@ T = TypeVar("T")
 
 POOL_SIZE = 16
 """Connections for operations; hints have one more."""
-CONNECT_TIMEOUT = 10.0
-"""Seconds to wait for a connection, of the server or of the pool."""
 RECYCLE = 300
 """Seconds after which a connection is made anew: to the server that is the primary by then."""
-ANSWER_TIMEOUT = 15.0
-"""Seconds to wait for an answer: of a server that the network has cut off, say."""
+ANSWER_WITHIN = 8.0
+"""Seconds for all of an operation: for a free connection, or a new one, and for every answer. So
+short that leases are still held when their renewal is tried a second time."""
+CLOSE_WITHIN = 2.0
+"""Seconds for saying goodbye to a server."""
 
 _SESSION = {
     "application_name": "gator-gateway",
-    "statement_timeout": "10s",
-    # A process that was halted in a transaction must not keep a render from the others.
-    "idle_in_transaction_session_timeout": "10s",
+    # The server's own word comes first where it has one: the connection stays.
+    "statement_timeout": "6s",
+    # A process that was halted in a transaction must not keep a render from the others: who waits
+    # for it goes on before the time for its own statement is over.
+    "idle_in_transaction_session_timeout": "4s",
 }
-_LIMITS = {
-    "timeout": CONNECT_TIMEOUT,
-    "command_timeout": ANSWER_TIMEOUT,
-    "server_settings": _SESSION,
-}
+_CHANGING = {**_SESSION, "statement_timeout": "0", "idle_in_transaction_session_timeout": "60s"}
+"""A change of the tables takes as long as it takes, but not while its process is halted."""
 _CHANGE_LOCK = 0x6761746F73
 """Key of the advisory lock for changes of the tables: "gator" and one."""
 
@@ -58,12 +61,12 @@ class PostgresqlDatabase:
         self._dsn = dsn
         self._hints = hints
         self._notifier: Notifier | None = None
+        self._connections: WeakSet[asyncpg.Connection] = WeakSet()
+        """All that were made for operations."""
+        self._busy: set[asyncpg.Connection] = set()
+        """Those among them that an operation uses."""
         self._engine = _engine(
-            lambda: _connect(dsn, **_LIMITS),
-            pool_size=POOL_SIZE,
-            max_overflow=0,
-            pool_timeout=CONNECT_TIMEOUT,
-            pool_recycle=RECYCLE,
+            self._connect, pool_size=POOL_SIZE, max_overflow=0, pool_recycle=RECYCLE
         )
         # A statement that only looks needs no transaction around it.
         self._looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -78,19 +81,19 @@ class PostgresqlDatabase:
         return await _again.copy()(self._write, operation)
 
     async def _write(self, operation: Operation[T]) -> T:
-        async with self._engine.begin() as connection:
+        async with self._connection(self._engine) as connection, connection.begin():
             work, result = await connection.run_sync(_run, operation)
         self._hints.committed(work)
         return result
 
     async def read(self, operation: Operation[T]) -> T:
         """As `Database.read`. Several statements may see several moments."""
-        async with self._looking.connect() as connection:
+        async with self._connection(self._looking) as connection:
             return (await connection.run_sync(_run, operation))[1]
 
     async def exclusively(self, change: Callable[[Connection], T]) -> T:
         """As `Database.exclusively`, by an advisory lock; it may take its time."""
-        engine = _engine(lambda: _connect(self._dsn), poolclass=NullPool)
+        engine = _engine(lambda: _connect(self._dsn, _CHANGING), poolclass=NullPool)
         try:
             async with engine.begin() as connection:
                 await connection.execute(
@@ -100,21 +103,70 @@ class PostgresqlDatabase:
         finally:
             await engine.dispose()
 
+    # --- connections ---------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _connection(self, engine: AsyncEngine) -> AsyncGenerator[AsyncConnection, None]:
+        """A connection for one operation; it breaks where the server does not answer in time."""
+        until = asyncio.get_running_loop().time() + ANSWER_WITHIN
+        async with AsyncExitStack() as held:
+            async with asyncio.timeout_at(until):
+                connection = await held.enter_async_context(engine.connect())
+                raw = await connection.get_raw_connection()
+            with self._used(cast("asyncpg.Connection", raw.driver_connection), until):
+                yield connection
+
+    @contextmanager
+    def _used(self, connection: asyncpg.Connection, until: float) -> Generator[None, None, None]:
+        self._busy.add(connection)
+        hanging = asyncio.get_running_loop().call_at(until, self._give_up, connection)
+        try:
+            yield
+        finally:
+            hanging.cancel()
+            self._busy.discard(connection)
+
+    def _give_up(self, hung: asyncpg.Connection) -> None:
+        """Breaks a connection whose server has not answered, and those that nobody uses now.
+
+        To ask for a cancellation, as the driver's own time-out does, would wait for the same
+        server. What lies behind one silent connection most likely lies behind all of that time:
+        without this, each would have to be found out by an operation of its own.
+        """
+        for connection in {hung, *self._connections} - (self._busy - {hung}):
+            connection.terminate()
+
+    async def _connect(self) -> asyncpg.Connection:
+        connection = await _connect(self._dsn, _SESSION)
+        self._connections.add(connection)
+        return connection
+
     def share_hints(self) -> None:
         """As `Database.share_hints`, by NOTIFY."""
-        self._notifier = Notifier(lambda: _connect(self._dsn, **_LIMITS), self._hints.tell)
+        self._notifier = Notifier(
+            lambda: _connect(self._dsn, _SESSION, command_timeout=ANSWER_WITHIN), self._hints.tell
+        )
         self._hints.outgoing = self._notifier.send
 
     async def close(self) -> None:
-        """As `Database.close`."""
+        """As `Database.close`. A server that does not answer is not waited for."""
         if self._notifier is not None:
             await self._notifier.close()
-        await self._engine.dispose()
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await self._engine.dispose()
+        except TimeoutError:
+            for connection in tuple(self._connections):
+                connection.terminate()
 
 
-async def _connect(dsn: str, **limits: Any) -> asyncpg.Connection:
+async def _connect(
+    dsn: str, session: dict[str, str], command_timeout: float | None = None
+) -> asyncpg.Connection:
     try:
-        return await asyncpg.connect(dsn, **limits)
+        return await asyncpg.connect(
+            dsn, timeout=ANSWER_WITHIN, command_timeout=command_timeout, server_settings=session
+        )
     except asyncpg.InterfaceError as error:  # the connection broke while it was made
         raise ConnectionError(str(error)) from error
 

@@ -30,7 +30,7 @@ GROUP = 64
 """Most operations of a transaction."""
 READERS = 4
 BUSY_TIMEOUT = 5.0
-"""Seconds that another process may hold the file's lock."""
+"""Seconds that another process may hold the file's lock. No operation waits for longer."""
 
 
 @dataclass
@@ -100,7 +100,11 @@ class SqliteDatabase:
         while not ended:
             group, ended = self._next_group()
             if group:
-                self._commit(group)
+                if (away := self._commit(group)) is not None:
+                    # What came meanwhile would wait for the same lock, one group after another.
+                    late = self._all_waiting()
+                    _refuse(late, away)
+                    group += late
                 self._loop.call_soon_threadsafe(self._tell, group)
 
     def _next_group(self) -> tuple[list[_Asked[Any]], bool]:
@@ -117,18 +121,35 @@ class SqliteDatabase:
                 return group, False
         return group, True
 
-    def _commit(self, group: list[_Asked[Any]]) -> None:
-        """Runs a group in one transaction; where that fails as a whole, each one in its own."""
+    def _commit(self, group: list[_Asked[Any]]) -> Exception | None:
+        """Runs a group in one transaction; where that fails as a whole, each one in its own.
+
+        Returns why the file cannot be used, if it cannot.
+        """
         try:
             self._together(group)
         except Exception as error:  # noqa: BLE001 - told to whom it concerns
             told = translated(error)
-            if len(group) == 1 or (told and told.reason is Reason.STORAGE_UNAVAILABLE):
-                for asked in group:
-                    asked.error = error
-                return
-            for asked in group:
-                self._commit([asked])
+            is_away = told is not None and told.reason is Reason.STORAGE_UNAVAILABLE
+            if is_away or len(group) == 1:
+                _refuse(group, error)
+                return error if is_away else None
+            for number, asked in enumerate(group):
+                if (away := self._commit([asked])) is not None:
+                    _refuse(group[number + 1 :], away)
+                    return away
+        return None
+
+    def _all_waiting(self) -> list[_Asked[Any]]:
+        """What waits, but for the word that nothing more will come."""
+        waiting: list[_Asked[Any]] = []
+        for _ in range(self._asked.qsize()):
+            asked = self._asked.get()
+            if asked is None:
+                self._asked.put(None)
+            else:
+                waiting.append(asked)
+        return waiting
 
     def _together(self, group: list[_Asked[Any]]) -> None:
         with self._writing.begin() as connection:
@@ -160,6 +181,11 @@ class SqliteDatabase:
                 asked.future.set_exception(asked.error)
             else:
                 asked.future.set_result(asked.result)
+
+
+def _refuse(group: list[_Asked[Any]], error: Exception) -> None:
+    for asked in group:
+        asked.error = error
 
 
 def _engine(path: str, *, begin: str, pool_size: int) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import (
     AsyncGenerator,
     Callable,
@@ -51,6 +52,8 @@ from rpckit.errors import FieldViolation, GatorError, invalid
 
 LEASE = timedelta(seconds=30)
 """How long a claim or a heartbeat holds."""
+READY_WITHIN = 3.0
+"""Seconds in which a database that is ready answers."""
 EVENTS_KEPT = timedelta(minutes=10)
 """How long the events of a render are kept after its end."""
 
@@ -371,9 +374,10 @@ class Store:
         return await self._access.read(reading.stats)
 
     async def ready(self) -> bool:
-        """Whether the database answers."""
+        """Whether the database answers, and soon."""
         try:
-            await self._access.read(reading.ping)
-        except GatorError:
+            async with asyncio.timeout(READY_WITHIN):
+                await self._access.read(reading.ping)
+        except (GatorError, TimeoutError):
             return False
         return True
