@@ -6,7 +6,8 @@ import os
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, closing, contextmanager
 from datetime import timedelta
 
 import grpc
@@ -17,11 +18,12 @@ from gateway.jobs import objects, runtime, states
 from gateway.jobs.frames import FrameStore
 from gateway.jobs.heartbeat import Rhythm
 from gateway.jobs.objects import Objects
+from gateway.jobs.store import postgresql
 from gator.gateway.v1 import render_service_pb2 as pb
 from rpckit.errors import Code, Reason
 from rpckit.status import from_status
 from rpckit.testing import other_tasks
-from tests.support.databases import Database
+from tests.support.databases import Database, PostgresServer
 from tests.support.frame_source import FrameSource
 from tests.support.gateways import (
     created,
@@ -69,9 +71,34 @@ async def last(call):
     return found
 
 
-@pytest.mark.timeout(120 + DOWN)
+@contextmanager
+def stopped(server: PostgresServer) -> Iterator[None]:
+    """It refuses connections."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+@contextmanager
+def halted(server: PostgresServer) -> Iterator[None]:
+    """It takes connections and does not answer; without `DOWN` it is soon given up."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not DOWN:
+            patch.setattr(postgresql, "ANSWER_WITHIN", 0.3)
+            patch.setattr(postgresql, "CLOSE_WITHIN", 0.3)
+        server.halt()
+        try:
+            yield
+        finally:
+            server.resume()
+
+
+@pytest.mark.timeout(120 + 2 * DOWN)
+@pytest.mark.parametrize("away", [stopped, halted])
 async def test_the_database_is_away_for_a_while(
-    postgresql_database, postgres_server, tmp_path, capsys
+    postgresql_database, postgres_server, tmp_path, capsys, away
 ):
     source = FrameSource()
     source.hold(1)
@@ -93,8 +120,7 @@ async def test_the_database_is_away_for_a_while(
         watching = [other.WatchRender(pb.WatchRenderRequest(render_id=one)) for one in ids]
         for call in watching:
             await call.read()
-        postgres_server.stop()
-        try:
+        with away(postgres_server):
             down = time.monotonic()
             running = metrics.RUNNING._value.get()
             errors = [
@@ -105,8 +131,6 @@ async def test_the_database_is_away_for_a_while(
                 errors.append(await refused(one.GetRender(pb.GetRenderRequest(render_id=ids[0]))))
                 await asyncio.sleep(POLL)
             given_up = time.monotonic() - down
-        finally:
-            postgres_server.start()
         up = time.monotonic()
         source.release(1)
         told = await asyncio.gather(*map(last, watching))
@@ -117,8 +141,8 @@ async def test_the_database_is_away_for_a_while(
         await nothing_left(before, threads)
     with capsys.disabled():
         print(
-            f"\nthe database was away for {given_up:.0f} s: {len(errors)} calls refused, "
-            f"{RENDERS} renders given up and finished {recovered:.1f} s after it was back"
+            f"\nthe database was {away.__name__} for {given_up:.0f} s: {len(errors)} calls "
+            f"refused, {RENDERS} renders given up and finished {recovered:.1f} s after it was back"
         )
     assert running == RENDERS
     for error in errors:
@@ -130,6 +154,28 @@ async def test_the_database_is_away_for_a_while(
     assert source.asked[0] == RENDERS
     left = await swept(postgresql_database, tmp_path)
     assert left.strays == ()
+
+
+@pytest.mark.parametrize("away", [stopped, halted])
+async def test_a_gateway_ends_while_the_database_is_away(
+    postgresql_database, postgres_server, tmp_path, away
+):
+    source = FrameSource()
+    source.hold(1)
+    shared = {"database_url": postgresql_database.url, "state_dir": tmp_path}
+    async with services_below(source) as below:
+        async with AsyncExitStack() as running:
+            one = await running.enter_async_context(gateway(*below, **shared))
+            render_id = (await created(one, request(2, 0.5))).render_id
+            while not (await got(one, render_id)).progress.scenes_finished:
+                await source.started[1].wait()
+            with away(postgres_server):
+                # It cannot hand its render back, and does not wait until it can.
+                await running.aclose()
+        source.release(1)
+        async with gateway(*below, **shared) as other:
+            await check(other, render_id, 24)
+    assert source.asked[0] == 1
 
 
 def fill(disk) -> None:

@@ -62,11 +62,14 @@ class PostgresqlDatabase:
         self._hints = hints
         self._notifier: Notifier | None = None
         self._connections: WeakSet[asyncpg.Connection] = WeakSet()
-        """All that were made for operations."""
+        """All that operations have used."""
         self._busy: set[asyncpg.Connection] = set()
-        """Those among them that an operation uses."""
+        """Those among them that one uses now."""
         self._engine = _engine(
-            self._connect, pool_size=POOL_SIZE, max_overflow=0, pool_recycle=RECYCLE
+            lambda: _connect(dsn, _SESSION),
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_recycle=RECYCLE,
         )
         # A statement that only looks needs no transaction around it.
         self._looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -111,13 +114,13 @@ class PostgresqlDatabase:
         until = asyncio.get_running_loop().time() + ANSWER_WITHIN
         async with AsyncExitStack() as held:
             async with asyncio.timeout_at(until):
-                connection = await held.enter_async_context(engine.connect())
-                raw = await connection.get_raw_connection()
-            with self._used(cast("asyncpg.Connection", raw.driver_connection), until):
+                connection, driver = await _living(engine, held)
+            with self._used(driver, until):
                 yield connection
 
     @contextmanager
     def _used(self, connection: asyncpg.Connection, until: float) -> Generator[None, None, None]:
+        self._connections.add(connection)
         self._busy.add(connection)
         hanging = asyncio.get_running_loop().call_at(until, self._give_up, connection)
         try:
@@ -136,11 +139,6 @@ class PostgresqlDatabase:
         for connection in {hung, *self._connections} - (self._busy - {hung}):
             connection.terminate()
 
-    async def _connect(self) -> asyncpg.Connection:
-        connection = await _connect(self._dsn, _SESSION)
-        self._connections.add(connection)
-        return connection
-
     def share_hints(self) -> None:
         """As `Database.share_hints`, by NOTIFY."""
         self._notifier = Notifier(
@@ -158,6 +156,20 @@ class PostgresqlDatabase:
         except TimeoutError:
             for connection in tuple(self._connections):
                 connection.terminate()
+
+
+async def _living(
+    engine: AsyncEngine, held: AsyncExitStack
+) -> tuple[AsyncConnection, asyncpg.Connection]:
+    """A connection of the pool that is not known to be broken, and the driver's."""
+    while True:
+        connection = await held.enter_async_context(engine.connect())
+        driver = cast(
+            "asyncpg.Connection", (await connection.get_raw_connection()).driver_connection
+        )
+        if not driver.is_closed():
+            return connection, driver
+        await connection.invalidate()
 
 
 async def _connect(
