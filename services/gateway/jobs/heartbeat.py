@@ -97,10 +97,10 @@ class LeaseKeeper:
                 continue
             sent = time.monotonic()
             try:
-                async with asyncio.timeout(self._rhythm.renew):
-                    held = await self._store.heartbeat(leases)
-            except (GatorError, TimeoutError) as error:
-                log.warning("leases could not be renewed", error=str(error) or "no answer")
+                # The store gives up by itself. To do so earlier would cost the connection too.
+                held = await self._store.heartbeat(leases)
+            except GatorError as error:
+                log.warning("leases could not be renewed", error=error.message)
                 wait = min(wait, RETRY)
                 continue
             for lease in held & self._renewed.keys():
