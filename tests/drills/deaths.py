@@ -26,9 +26,11 @@ from tests.support.gateways import created, downloaded, got, pictures, request
 from tests.support.hasty_gateway import LEASE
 from tests.support.leftovers import swept
 from tests.support.noting_frame_gen import noted
+from tests.support.object_stores import S3Server
 
 T = TypeVar("T")
 
+OBJECTS = "object store"
 RENDERS = 4
 """Of a round, at a time."""
 HALTED = 0.3
@@ -84,8 +86,16 @@ def counted(things: Counter[str]) -> str:
 class Deaths:
     """Rounds over one fleet."""
 
-    def __init__(self, database: Database, folder: Path, rng: random.Random) -> None:
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        rng: random.Random,
+        object_store: S3Server | None = None,
+    ) -> None:
+        """Objects are in a folder, or in an S3 store that dies too."""
         self._database = database
+        self._object_store = object_store
         self._folder = folder
         self._rng = rng
         self._first_seen: dict[tuple[str, int], float] = {}
@@ -96,7 +106,10 @@ class Deaths:
         """Rounds for so many seconds, one at least, of so many faults each; 2 to 4 if unset."""
         began = time.monotonic()
         tally = self.tally
-        async with Fleet.started(self._folder, self._database.url) as fleet:
+        stored: dict[str, str] = {}
+        if self._object_store is not None:
+            stored["GATOR_GATEWAY_OBJECTS_URL"] = self._object_store.url("drill")
+        async with Fleet.started(self._folder, self._database.url, **stored) as fleet:
             while not tally.rounds or time.monotonic() < began + seconds:
                 await self._round(fleet, faults or self._rng.randint(2, 4))
                 tally.rounds += 1
@@ -108,7 +121,7 @@ class Deaths:
                 if (status := await member.end(within=15)) != 0:
                     tally.wrong.append(f"{name} ended with {status}")
             tally.wrong += fleet.complaints
-        left = await swept(self._database, self._folder / "state")
+        left = await swept(self._database, self._folder / "state", *stored.values())
         tally.swept = left.swept
         tally.wrong += left.strays
         tally.seconds = time.monotonic() - began
@@ -120,6 +133,8 @@ class Deaths:
             (victim, rng.uniform(0, WITHIN), rng.random() < HALTED)
             for victim in rng.sample([*GATEWAYS, FRAME_GEN, COMPOSITOR], count)
         ]
+        if self._object_store is not None:
+            faults.append((OBJECTS, rng.uniform(0, WITHIN), rng.random() < HALTED))
         kinds = [self._detached, self._followed, self._attached]
         async with asyncio.TaskGroup() as group:
             looking = group.create_task(self._look())
@@ -141,14 +156,31 @@ class Deaths:
     # --- faults ---------------------------------------------------------------------------
 
     async def _strike(self, fleet: Fleet, name: str, after: float, halted: bool) -> None:
-        member = fleet.members[name]
         await asyncio.sleep(after)
+        if name == OBJECTS:
+            await self._strike_objects(halted)
+            return
+        member = fleet.members[name]
         if halted and name in GATEWAYS:
             self.tally.deaths["gateway halted"] += 1
             await member.halt(LEASE + 1)
         else:
             self.tally.deaths[f"{name.split(maxsplit=1)[0]} killed"] += 1
             await member.kill()
+
+    async def _strike_objects(self, halted: bool) -> None:
+        server = self._object_store
+        if halted:
+            self.tally.deaths["object store halted"] += 1
+            server.halt()
+            try:
+                await asyncio.sleep(LEASE + 1)
+            finally:
+                server.resume()
+        else:
+            self.tally.deaths["object store killed"] += 1
+            server.kill()
+            await asyncio.to_thread(server.start)
 
     async def _told(self, client: Coroutine[Any, Any, None]) -> None:
         """A client whose failure is told at the end."""

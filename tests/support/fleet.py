@@ -130,8 +130,13 @@ class Fleet:
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, folder: Path, database_url: str = "") -> AsyncIterator[Self]:
-        """`folder` is for objects, and for the database if it has no URL."""
+    async def started(
+        cls, folder: Path, database_url: str = "", **environment: str
+    ) -> AsyncIterator[Self]:
+        """`folder` is for objects and for the database, where these have no URLs.
+
+        `environment` is that of the gateways besides.
+        """
         notes = folder / "made"
         state = folder / "state"
         below = {
@@ -161,6 +166,7 @@ class Fleet:
                     GATOR_GATEWAY_DATABASE_URL=database_url,
                     GATOR_GATEWAY_MAX_CONCURRENT_SCENES="2",
                     GATOR_GATEWAY_MAX_CONCURRENT_RENDERS="4",
+                    **environment,
                 )
                 for name in GATEWAYS
             }

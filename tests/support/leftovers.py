@@ -43,12 +43,14 @@ class Leftovers:
     """What is still there and belongs to no render that succeeded, in words."""
 
 
-async def swept(database: Database, state: Path) -> Leftovers:
-    """Sweeps `state`/objects, where all renders of `database` have ended, and looks what is left.
+async def swept(database: Database, state: Path, url: str = "") -> Leftovers:
+    """Sweeps the objects where all renders of `database` have ended, and looks what is left.
+
+    They are in `state`/objects, or at `url`.
 
     A frame is no stray as long as all of it is there: others may use it.
     """
-    objects = Objects.open((state / "objects").as_uri())
+    objects = Objects.open(url or (state / "objects").as_uri())
     async with Store.open(database.url) as store:
         sweeper = Sweeper(objects, Videos(objects), store, _AT_ONCE)
         deleted = await sweeper.sweep()

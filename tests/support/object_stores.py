@@ -32,7 +32,29 @@ class S3Server:
     bucket: str
     port: int
     filer_port: int
-    process: subprocess.Popen[bytes]
+    folder: Path
+    command: list[str]
+
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        log = self.folder / "log"
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                env={**os.environ, "TMPDIR": str(self.folder)},  # for its logs
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        _until_it_answers(self, log)
+
+    def kill(self) -> None:
+        """SIGKILL: it takes its time otherwise."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -60,7 +82,7 @@ class S3Server:
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
-    """A server with its files in `folder`. It is killed at the end: it takes its time otherwise."""
+    """A server with its files in `folder`, killed at the end."""
     ports = _free_ports(8)
     names = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3")
     port = dict(zip((*names, "s3.grpc"), ports, strict=True))
@@ -70,46 +92,38 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                WEED,
-                "server",
-                "-ip=127.0.0.1",
-                "-ip.bind=127.0.0.1",
-                f"-dir={folder}",
-                f"-master.port={port['master']}",
-                f"-master.port.grpc={port['master.grpc']}",
-                "-master.telemetry=false",
-                "-master.volumeSizeLimitMB=64",
-                f"-volume.port={port['volume']}",
-                f"-volume.port.grpc={port['volume.grpc']}",
-                "-volume.max=40",
-                "-filer",
-                f"-filer.port={port['filer']}",
-                f"-filer.port.grpc={port['filer.grpc']}",
-                f"-filer.localSocket={folder}/filer.sock",
-                "-s3",
-                f"-s3.port={port['s3']}",
-                f"-s3.port.grpc={port['s3.grpc']}",
-                f"-s3.config={folder}/s3.json",
-                f"-s3.localSocket={folder}/s3.sock",
-                "-s3.port.iceberg=0",
-                "-s3.port.lance=0",
-                "-metricsPort=0",
-            ],
-            cwd=folder,
-            env={**os.environ, "TMPDIR": str(folder)},  # for its logs
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    command = [
+        str(WEED),
+        "server",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        f"-dir={folder}",
+        f"-master.port={port['master']}",
+        f"-master.port.grpc={port['master.grpc']}",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=64",
+        f"-volume.port={port['volume']}",
+        f"-volume.port.grpc={port['volume.grpc']}",
+        "-volume.max=40",
+        "-filer",
+        f"-filer.port={port['filer']}",
+        f"-filer.port.grpc={port['filer.grpc']}",
+        f"-filer.localSocket={folder}/filer.sock",
+        "-s3",
+        f"-s3.port={port['s3']}",
+        f"-s3.port.grpc={port['s3.grpc']}",
+        f"-s3.config={folder}/s3.json",
+        f"-s3.localSocket={folder}/s3.sock",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-metricsPort=0",
+    ]
+    server = S3Server("gator", port["s3"], port["filer"], folder, command)
     try:
-        server = S3Server("gator", port["s3"], port["filer"], process)
-        _until_it_answers(server, folder / "log")
+        server.start()
         yield server
     finally:
-        process.kill()
-        process.wait()
+        server.kill()
         shutil.rmtree(folder, ignore_errors=True)
         # Sockets that it makes there wherever its files are.
         for name in ("master", "volume", "filer", "s3"):

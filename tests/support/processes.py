@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,11 +42,17 @@ async def server_process(
         limit=LONGEST_LINE,
     )
     address = asyncio.get_running_loop().create_future()
-    reading = asyncio.create_task(_read(process.stdout, address, on_line), name=LOG_READING)
+    said: deque[Line] = deque(maxlen=20)
+
+    def heard(line: Line) -> None:
+        said.append(line)
+        on_line(line)
+
+    reading = asyncio.create_task(_read(process.stdout, address, heard), name=LOG_READING)
     try:
         async with asyncio.timeout(STARTING):
             await asyncio.wait({reading, address}, return_when=asyncio.FIRST_COMPLETED)
-        assert address.done(), f"{module} ended before it listened"
+        assert address.done(), f"{module} ended before it listened: {list(said)}"
         yield process, address.result()
     finally:
         if process.returncode is None:
