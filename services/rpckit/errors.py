@@ -162,3 +162,8 @@ def invalid(*violations: FieldViolation) -> GatorError:
     """The error for a request with bad fields: INVALID_ARGUMENT that names each of them."""
     text = "; ".join(f"{v.field}: {v.description}" for v in violations)
     return GatorError(Reason.INVALID_ARGUMENT, text, violations=violations)
+
+
+def unauthenticated(problem: str, message: str) -> GatorError:
+    """The error for a call whose credentials are not good; `problem` says how, in a word."""
+    return GatorError(Reason.UNAUTHENTICATED, message, metadata={"problem": problem})
