@@ -35,15 +35,7 @@ def part(message: pb.ComposeRequest) -> Part:
     if kind == "chunk":
         return message.chunk.data
     if kind == "scene":
-        frame = message.scene.frame
-        header = checked_header(
-            frame.width,
-            frame.height,
-            frame.pixel_format,
-            frame.size_bytes,
-            frame.sha256,
-            field="scene.frame",
-        )
+        header = checked_header(message.scene.frame, field="scene.frame")
         return SceneFrame(message.scene.index, header)
     if kind == "specification":
         return _specification(message.specification)
