@@ -26,12 +26,14 @@ from gateway.groups import first_error
 from gateway.jobs.failpoints import Point, passing
 from gateway.jobs.frames import FrameStore
 from gateway.jobs.journal import Journal
+from gateway.jobs.live_feeds import LiveVideo
+from gateway.jobs.live_form import Ending
 from gateway.jobs.persistence import conclusively
 from gateway.jobs.records import Claim, LeaseLost, VideoRecord
 from gateway.jobs.scenes import FrameMaker, Scenes
 from gateway.jobs.states import Phase, RenderState
 from gateway.jobs.store import Store
-from gateway.jobs.videos import Ending, LiveVideo, StoredVideo, Videos, VideoUpload
+from gateway.jobs.videos import StoredVideo, Videos, VideoUpload
 from gateway.jobs.watch import WatchHub
 from gateway.pipeline import Composer, Pipeline, PipelineSettings
 from rpckit import tracing

@@ -24,9 +24,10 @@ from gateway.events import (
     VideoHeader,
 )
 from gateway.jobs.following import Following
+from gateway.jobs.live_form import Ending
 from gateway.jobs.records import RenderRecord, RenderSnapshot, VideoRecord
 from gateway.jobs.states import RenderState
-from gateway.jobs.videos import ContentTag, Ending, StoredVideo, Videos
+from gateway.jobs.videos import ContentTag, StoredVideo, Videos
 from gateway.jobs.watch import WatchHub
 from gateway.outbox import Outbox
 from rpckit.errors import GatorError, Reason
