@@ -7,7 +7,6 @@ PyAV that is built against a system's FFmpeg.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,9 +20,10 @@ from compositor.encoder.frames import frame
 from compositor.encoder.x264 import Coding
 from compositor.planes import NEUTRAL_C, Planes
 from rpckit.errors import GatorError, Reason
+from rpckit.telemetry import logger
 from rpckit.video import Codec, Preset
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 Choice = Literal["x264", "h264_nvenc", "h264_vaapi", "auto"]
 
@@ -131,7 +131,7 @@ def h264_coder(choice: Choice, coding: Coding) -> PictureCoder:
         problem = probe(devices[name])
         if not problem:
             return devices[name]
-        log.info("%s is not used: %s", name, problem)
+        log.info("a device is not used", coder=name, why=problem)
     if choice == "auto":
         return coding
     raise GatorError(

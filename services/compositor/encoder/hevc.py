@@ -10,6 +10,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from compositor.encoder.codec import (
     MAX_THREADS,
+    WIDE,
     ceilings,
     cpu_count,
     create,
@@ -26,7 +27,6 @@ ENCODER = "libx265"
 _CRF_OFFSET = 2
 """x265's scale against x264's: with 2 more it is as good in PSNR, in 60% of the bytes."""
 _LOOKAHEAD = 10
-_WIDE = 2048
 _SILENT = "log-level=-1"
 
 
@@ -73,7 +73,7 @@ class HevcCoding:
             f"keyint={gop_pictures(self.gop_seconds, preset.fps)}",
             "open-gop=0",
             # Each picture that is coded at the same time is 150 MB at 4K.
-            f"frame-threads={1 if preset.width > _WIDE else min(threads, 2)}",
+            f"frame-threads={1 if preset.width > WIDE else min(threads, 2)}",
             f"pools={threads}",
             f"rc-lookahead={_LOOKAHEAD}",
         ]
