@@ -17,8 +17,8 @@ from compositor.engine import Cancelled
 from compositor.handoff import STILLS
 from compositor.planes import to_i420
 from compositor.spool import Spool
-from compositor.timeline import SceneTiming, plan
 from rpckit.video import Preset, Transition
+from tests.support.compressed import timeline_of
 
 SMALL = Preset(width=112, height=80, fps=24, bitrate=1_500_000, h264_level=30, use_case="tests")
 WIDE = replace(SMALL, width=2304, height=48, h264_level=40)
@@ -56,13 +56,7 @@ class Stills:
 
 def scenes(*slots, preset=SMALL):
     """A timeline of (pictures of the slot, transition, pictures of the transition)."""
-    return plan(
-        [
-            SceneTiming(Fraction(count, preset.fps), transition, Fraction(n, preset.fps))
-            for count, transition, n in slots
-        ],
-        preset.fps,
-    )
+    return timeline_of(preset, slots)
 
 
 def pictures(count, preset=SMALL):
