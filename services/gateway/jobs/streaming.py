@@ -7,7 +7,6 @@ the database and the object store.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
@@ -56,16 +55,10 @@ class RenderStream:
     async def events(self) -> AsyncGenerator[RenderEvent, None]:
         """The events, the result last. GatorError if the render ends without one."""
         with self._hub.listening(self._render_id, self._from_here):
-            work = asyncio.create_task(self._run(), name=f"stream {self._render_id}")
-            try:
-                while (event := await self._outbox.get()) is not None:
+            work = self._outbox.filled_by(self._run(), f"stream {self._render_id}")
+            async with aclosing(work) as events:
+                async for event in events:
                     yield event
-                await work
-            finally:
-                work.cancel()
-                await asyncio.wait([work])
-                if not work.cancelled():
-                    work.exception()  # it was raised above, or nobody listens any more
 
     async def _run(self) -> None:
         try:
