@@ -23,7 +23,7 @@ from compositor.compressed import CompressedEngine
 from compositor.doctor import openh264
 from compositor.doctor.openh264 import OpenH264Decoder
 from compositor.encoder.decoding import DecodingError, FfmpegDecoder
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import X264Coding
 from compositor.gops import ScenePlan
 from compositor.planes import Planes, to_i420
 from compositor.timeline import Timeline
@@ -65,7 +65,7 @@ def make(
 ) -> Made:
     """A video of (pictures of the slot, transition, pictures of the transition)."""
     timeline = timeline_of(preset, slots)
-    engine = CompressedEngine(Coding(threads=2, gop_seconds=gop_seconds))
+    engine = CompressedEngine(X264Coding(threads=2, gop_seconds=gop_seconds))
     path = folder / "video.mp4"
     shown = pictures or [to_i420(still(i, preset.width, preset.height)) for i in range(len(slots))]
     with closing(FileSink(path)) as sink:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from compositor.compressed import CompressedEngine
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import X264Coding
 from compositor.planes import Planes
 from compositor.spool import Spool
 from compositor.timeline import SceneTiming, Timeline, plan
@@ -78,7 +78,7 @@ def composed(
 ) -> Files:
     """A video in `folder`; scenes take turns with the stills."""
     timeline = timeline_of(preset, slots)
-    engine = CompressedEngine(Coding(threads=2, gop_seconds=gop_seconds))
+    engine = CompressedEngine(X264Coding(threads=2, gop_seconds=gop_seconds))
     files = Files(folder / "streamed.mp4", folder / "stored.mp4", timeline.frame_count)
     ready = Ready(stills[i % len(stills)] for i in range(len(slots)))
     with closing(FileSink(files.streamed)) as sink, closing(Spool()) as spool:

@@ -33,7 +33,7 @@ class Av1Coding:
     svtav1_preset: int = 8
     """SVT-AV1's own preset, 4 (slow) to 12 (fast)."""
     crf: float = 18.0
-    """Quality on x264's scale, as in `x264.Coding`."""
+    """Quality on x264's scale, as in `x264.X264Coding`."""
     gop_seconds: float = 8.0
     """Longest time between two pictures at which a reader can start, 1 to 10 s."""
     threads: int = 0

@@ -37,7 +37,7 @@ class HevcCoding:
     x265_preset: str = "veryfast"
     """x265's own preset, "ultrafast" to "slower"."""
     crf: float = 18.0
-    """Quality on x264's scale, as in `x264.Coding`."""
+    """Quality on x264's scale, as in `x264.X264Coding`."""
     gop_seconds: float = 8.0
     """Longest time between two pictures at which a reader can start, 1 to 10 s."""
     threads: int = 0

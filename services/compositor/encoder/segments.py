@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 from compositor.encoder.codec import WIDE
 from compositor.encoder.failures import failures
 from compositor.encoder.frames import frame
-from compositor.encoder.x264 import COMMON, Coding, x264
+from compositor.encoder.x264 import COMMON, X264Coding, x264
 from compositor.planes import Planes
 from rpckit.video import Preset
 
@@ -63,7 +63,7 @@ class SegmentCoder:
     raise GatorError(ENCODING_FAILED) if x264 fails.
     """
 
-    def __init__(self, preset: Preset, coding: Coding, gop_pictures: int) -> None:
+    def __init__(self, preset: Preset, coding: X264Coding, gop_pictures: int) -> None:
         """`gop_pictures` is the most pictures of a group, at least 1."""
         self._preset = preset
         self._coding = coding
