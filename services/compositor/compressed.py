@@ -17,9 +17,10 @@ from compositor.encoder.x264 import X264Coding, x264_version
 from compositor.engine import Sink, Stills
 from compositor.gops import ScenePlan, plan
 from compositor.h264.coded import PictureReader, read_parameter_sets
+from compositor.h264.format import Format
 from compositor.h264.levels import lowest_level
 from compositor.h264.references import Reference
-from compositor.h264.stream import AccessUnit, Format, Stream
+from compositor.h264.stream import AccessUnit, Stream
 from compositor.planes import Planes
 from compositor.rate import Ceiling, still_budgets
 from compositor.spool import Spool

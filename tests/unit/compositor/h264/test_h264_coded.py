@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from compositor.h264.bits import BitstreamError
 from compositor.h264.coded import CodedPicture, PictureReader, read_parameter_sets
+from compositor.h264.format import Format
 from compositor.h264.nal import Nal, NalType, split_annexb
 from compositor.h264.slice_header import SliceType
-from compositor.h264.stream import Format, Stream
+from compositor.h264.stream import Stream
 
 START = b"\0\0\0\1"
 
