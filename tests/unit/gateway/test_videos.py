@@ -10,9 +10,9 @@ from contextlib import aclosing
 import pytest
 
 from gateway.jobs import live_feeds
-from gateway.jobs.live_form import RECENT, Ending
+from gateway.jobs.live_form import RECENT
 from gateway.jobs.objects import Objects
-from gateway.jobs.videos import ContentTag, StoredVideo, Videos
+from gateway.jobs.videos import ContentTag, Ending, StoredVideo, Videos
 from rpckit.errors import Code, GatorError, Reason
 from rpckit.testing import other_tasks
 from rpckit.video import VideoForm
