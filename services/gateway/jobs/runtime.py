@@ -130,7 +130,8 @@ def _runtime(settings: Settings, services: Services, store: Store, objects: Obje
         ).run()
 
     worker = Worker(name, store, attempt, settings.max_concurrent_renders, RHYTHM)
-    sweeper = Sweeper(objects, videos, store, Keeping(frame_ttl=_ttl(settings.frame_ttl)))
+    keeping = Keeping(_ttl(settings.render_ttl), _ttl(settings.frame_ttl))
+    sweeper = Sweeper(objects, videos, store, keeping)
     work: dict[str, Coroutine[Any, Any, None]] = {
         "worker": worker.run(),
         "watch hub": hub.run(),
