@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 import torch
 
+from frame_gen.diffusion.device import DeviceLostError
 from rpckit.telemetry import logger
 
 log = logger(__name__)
@@ -65,7 +66,9 @@ _LOST_WORDS = ("cuda error", "hip error", "device-side assert", "illegal memory 
 
 
 def fault_of(error: BaseException) -> Fault:
-    """What an exception from torch means."""
+    """What an exception from torch means, or one of the engine's own."""
+    if isinstance(error, DeviceLostError):
+        return Fault.DEVICE_LOST
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return Fault.OUT_OF_MEMORY
     if isinstance(error, RuntimeError):
