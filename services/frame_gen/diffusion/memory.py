@@ -62,7 +62,15 @@ _MEMORY_WORDS = (
     # and says only this when none is left.
     "unable to find an engine to execute",
 )
-_LOST_WORDS = ("cuda error", "hip error", "device-side assert", "illegal memory access")
+_LOST_WORDS = (
+    "cuda error",
+    "hip error",
+    "device-side assert",
+    "illegal memory access",
+    # Compiled code says it in its own way: "Triton Error [CUDA]: unspecified launch failure".
+    "unspecified launch failure",
+    "uncorrectable ecc error",
+)
 
 
 def fault_of(error: BaseException) -> Fault:
