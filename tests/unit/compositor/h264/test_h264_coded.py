@@ -124,10 +124,10 @@ def test_broken_pictures_are_read_or_refused(data):
     stream = Stream(Format(48, 32, 30, 10), first.pps, first.pps)
     reader = PictureReader()
     try:
-        told = list(stream.segment((reader.read(bytes(unit)) for unit in units), 0))
+        access_units = list(stream.segment((reader.read(bytes(unit)) for unit in units), 0))
     except BitstreamError:
         return
-    assert sorted(unit.output for unit in told) == list(range(len(units)))
+    assert sorted(unit.output for unit in access_units) == list(range(len(units)))
 
 
 @given(st.binary(max_size=200))

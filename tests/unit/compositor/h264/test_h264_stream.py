@@ -1,4 +1,4 @@
-"""Streams of stills and told pictures: FFmpeg shows what the formulas say, sample for sample."""
+"""Stills and synthesized pictures: FFmpeg shows what the formulas say, sample for sample."""
 
 from functools import cache
 
@@ -298,13 +298,13 @@ def test_pictures_that_have_left_cannot_be_shown(begun):
         stream.hold(a, 9)
     stream.hold(b, 9)
     stream.intra(coded, 10, idr=True)
-    for tell in (
+    for synthesize in (
         lambda: stream.hold(b, 11),
         lambda: stream.scale(b, Weight(64), Weight(64), 11),
         lambda: stream.mosaic(a, b, np.zeros((4, 6), bool), 11),
     ):
         with pytest.raises(ValueError, match="no longer holds"):
-            tell()
+            synthesize()
 
 
 @pytest.mark.parametrize("weight", [0, 128])

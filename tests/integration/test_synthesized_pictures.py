@@ -1,4 +1,4 @@
-"""What decoders show of a told video, against the formulas applied to its decoded stills.
+"""What decoders show of a synthesized video, against the formulas applied to its decoded stills.
 
 Stills are taken from the video itself, in whole macroblocks: wipes and slides refer to
 what lies beyond the cropped edges too.
@@ -34,7 +34,7 @@ from tests.support.natural import still
 EXAMPLES = int(os.environ.get("GATOR_CONFORMANCE_EXAMPLES", "40"))
 """Timelines that are tried; more on demand."""
 LEVELS = {Transition.CROSSFADE: 2, Transition.FADE: 2}
-"""By how much a told sample may be off; 0 where it is not said."""
+"""By how much a synthesized sample may be off; 0 where it is not said."""
 
 
 def _why_no_openh264() -> str:
@@ -155,8 +155,8 @@ def visible(picture: Planes, preset: Preset) -> tuple[np.ndarray, ...]:
     return picture.y[:height, :width], picture.u[half], picture.v[half]
 
 
-def assert_as_told(made: Made) -> None:
-    """Holds are their stills, and told transitions the formulas of them."""
+def assert_as_synthesized(made: Made) -> None:
+    """Holds are their stills, and synthesized transitions the formulas of them."""
     stills: dict[int, Planes] = {}
     shown: dict[int, Planes] = {}
     firsts = {scene.slot.first_frame: i for i, scene in enumerate(made.scenes)}
@@ -175,11 +175,13 @@ def assert_as_told(made: Made) -> None:
         scene = made.scenes[current]
         if number < scene.first_transition_frame:
             assert np.array_equal(picture.i420, stills[current].i420), f"hold {number}"
-        elif scene.told:
+        elif scene.synthesized:
             shown[number - scene.first_transition_frame] = picture
     assert count == made.timeline.frame_count
     assert checked == sum(
-        scene.slot.transition_frame_count for scene in made.scenes if scene.transition_is_told
+        scene.slot.transition_frame_count
+        for scene in made.scenes
+        if scene.transition_is_synthesized
     )
 
 
@@ -209,8 +211,10 @@ def test_presets(quality, tmp_path):
         shown, hold, blend = [Transition.CROSSFADE, Transition.SLIDE, Transition.DISSOLVE], 1, 15
     slots = [(hold + blend, transition, blend) for transition in shown]
     made = make(tmp_path, preset, [*slots, (3, Transition.FADE, 0)])
-    assert [scene.told for scene in made.scenes[:-1]] == [t is not Transition.ZOOM for t in shown]
-    assert_as_told(made)
+    assert [scene.synthesized for scene in made.scenes[:-1]] == [
+        t is not Transition.ZOOM for t in shown
+    ]
+    assert_as_synthesized(made)
     assert_another_decoder_agrees(made)
 
 
@@ -230,7 +234,7 @@ SMALL = Preset(width=64, height=48, fps=24, bitrate=400_000, h264_level=30, use_
 def test_lengths(slots, tmp_path):
     few = [to_i420(still(i, SMALL.width, SMALL.height)) for i in range(7)]
     made = make(tmp_path, SMALL, slots, 10, [few[i % 7] for i in range(len(slots))])
-    assert_as_told(made)
+    assert_as_synthesized(made)
     assert_another_decoder_agrees(made)
 
 
@@ -276,7 +280,7 @@ def test_any_timeline(tmp_path, video):
     preset, slots, gop_seconds, kinds = video
     stills = [picture(kind, i, preset) for i, kind in enumerate(kinds)]
     made = make(tmp_path, preset, slots, gop_seconds, stills)
-    assert_as_told(made)
+    assert_as_synthesized(made)
     assert_another_decoder_agrees(made)
 
 
