@@ -1,6 +1,10 @@
 """For all tests: nothing is kept where a user's programs keep theirs."""
 
+import hypothesis
 import pytest
+
+# Hypothesis' own for machines that test: no limits on time, the same examples at each run.
+hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session", autouse=True)
