@@ -1,8 +1,13 @@
-"""For all tests: nothing is kept where a user's programs keep theirs."""
+"""For all tests: nothing is kept where a user's programs keep theirs, or painted as for one."""
+
+import os
 
 import hypothesis
 import pytest
 
+# By these a machine that builds claims a terminal. They are read when typer is imported.
+for _name in ("CLICOLOR_FORCE", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "TTY_COMPATIBLE"):
+    os.environ.pop(_name, None)
 # Hypothesis' own for machines that test: no limits on time, the same examples at each run.
 hypothesis.settings.load_profile("ci")
 
