@@ -1,7 +1,7 @@
 """The compressed-domain engine: codes each still once, and writes the rest as syntax.
 
-A held picture is the still once more, a transition is told where it can be (see
-`telling`), and only what cannot, such as a zoom, is coded by x264, as groups of
+A held picture is the still once more, a transition is synthesized where it can be (see
+`synthesis`), and only what cannot, such as a zoom, is coded by x264, as groups of
 pictures of its own in the same stream. The cost of a video is that of its stills.
 """
 
@@ -13,18 +13,19 @@ from fractions import Fraction
 from compositor.encoder.mp4 import Mp4, Track
 from compositor.encoder.segments import SegmentCoder
 from compositor.encoder.stills import IntraCoder
-from compositor.encoder.x264 import Coding, x264_version
+from compositor.encoder.x264 import X264Coding, x264_version
 from compositor.engine import Sink, Stills
 from compositor.gops import ScenePlan, plan
 from compositor.h264.coded import PictureReader, read_parameter_sets
+from compositor.h264.format import Format
 from compositor.h264.levels import lowest_level
 from compositor.h264.references import Reference
-from compositor.h264.stream import AccessUnit, Format, Stream
+from compositor.h264.stream import AccessUnit, Stream
 from compositor.planes import Planes
 from compositor.rate import Ceiling, still_budgets
 from compositor.spool import Spool
 from compositor.stillcoding import CodedStill, StillCoder
-from compositor.telling import TransitionTeller, can_be_told
+from compositor.synthesis import TransitionSynthesizer, can_be_synthesized
 from compositor.timeline import Timeline
 from compositor.transitions import WIDE, compose
 from rpckit.video import Preset
@@ -38,7 +39,7 @@ bytes (docs/benchmarks.md)."""
 class CompressedEngine:
     """See `engine.Engine`."""
 
-    def __init__(self, coding: Coding, intra_preset: str = "superfast") -> None:
+    def __init__(self, coding: X264Coding, intra_preset: str = "superfast") -> None:
         """`coding` is for transitions that x264 codes, and its crf and GOP for all."""
         self._coding = coding
         self._intra_preset = intra_preset
@@ -54,12 +55,12 @@ class CompressedEngine:
         return f"compressed domain, stills by {stills}"
 
     def scenes(self, preset: Preset, timeline: Timeline) -> tuple[ScenePlan, ...]:
-        """What is told, what is coded, and where readers can start."""
+        """What is synthesized, what is coded, and where readers can start."""
         ceiling = _ceiling(preset)
         return plan(
             timeline,
             self._coding.gop_pictures(preset.fps),
-            lambda index: can_be_told(timeline.slots[index], preset, ceiling),
+            lambda index: can_be_synthesized(timeline.slots[index], preset, ceiling),
         )
 
     def compose(
@@ -122,7 +123,7 @@ def _ceiling(preset: Preset) -> Ceiling:
 
 def _kept(scenes: tuple[ScenePlan, ...]) -> list[bool]:
     """Whether each still is needed as planes: a transition beside it is coded."""
-    coded = [not scene.told for scene in scenes]
+    coded = [not scene.synthesized for scene in scenes]
     return [before or after for before, after in zip([False, *coded[:-1]], coded, strict=True)]
 
 
@@ -167,7 +168,7 @@ class _Walk:
         self._coder = coder
         self._stills = stills
         self._segments = segments
-        self._teller = TransitionTeller(stream, preset)
+        self._synthesizer = TransitionSynthesizer(stream, preset)
 
     def along(self, scenes: tuple[ScenePlan, ...]) -> None:
         still = self._coder.next()
@@ -208,12 +209,12 @@ class _Walk:
         """The pictures of the transition and the first of the scene that comes."""
         slot = scene.slot
         next_frame = slot.first_frame + slot.frame_count
-        if scene.transition_is_told:
+        if scene.transition_is_synthesized:
             coming = self._intra(following, next_frame, idr=False)
-            for unit in self._teller.pictures(slot, index, shown, coming):
+            for unit in self._synthesizer.pictures(slot, index, shown, coming):
                 self._output.add(unit)
             return coming
-        if not scene.told:
+        if not scene.synthesized:
             self._segment(index, scene, still, following)
         return self._intra(following, next_frame, idr=True)
 

@@ -2,7 +2,7 @@
 
 An engine runs in a thread of its own and knows nothing of streams or event
 loops. The reference engine codes every picture; another may write the syntax
-of pictures that can be told from the stills.
+of pictures that can be synthesized from the stills.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Where a video's groups of pictures begin, and which transitions are told. Pure.
+"""Where a video's groups of pictures begin, and which transitions are synthesized. Pure.
 
 A reader can start at an IDR picture, and nothing after one refers to anything
 before it. A still can be sent again as an IDR picture anywhere in its hold. A
-transition that is told refers to the stills on both sides, so no IDR picture
+transition that is synthesized refers to the stills on both sides, so no IDR picture
 can stand in it, nor at the first picture of the scene that comes: that is the
 still to which it refers. One that is coded is groups of pictures of its own.
 """
@@ -21,12 +21,12 @@ class ScenePlan:
 
     slot: Slot
     referred: bool
-    """Whether the transition before is told, so that the still is decoded before it and
+    """Whether the transition before is synthesized, so that the still is decoded before it and
     is no IDR picture."""
     idrs: tuple[int, ...]
     """Numbers of the pictures of the hold, rising, at which the still is an IDR picture."""
-    told: bool
-    """Whether the transition to the next scene is told; a cut always is."""
+    synthesized: bool
+    """Whether the transition to the next scene is synthesized; a cut always is."""
 
     @property
     def first_transition_frame(self) -> int:
@@ -34,35 +34,35 @@ class ScenePlan:
         return self.slot.first_frame + self.slot.hold_frame_count
 
     @property
-    def transition_is_told(self) -> bool:
-        """Whether there are pictures of a transition, and they are told."""
-        return self.told and self.slot.transition_frame_count > 0
+    def transition_is_synthesized(self) -> bool:
+        """Whether there are pictures of a transition, and they are synthesized."""
+        return self.synthesized and self.slot.transition_frame_count > 0
 
 
 def plan(
-    timeline: Timeline, longest: int, can_be_told: Callable[[int], bool]
+    timeline: Timeline, longest: int, can_be_synthesized: Callable[[int], bool]
 ) -> tuple[ScenePlan, ...]:
     """The scenes of `timeline`, with an IDR picture at least every `longest` pictures.
 
     Args:
         timeline: Which picture belongs to which scene.
         longest: Pictures from one IDR picture to the next, at least 1.
-        can_be_told: Whether the transition after scene i may be told. One that
+        can_be_synthesized: Whether the transition after scene i may be synthesized. One that
             may is coded all the same where it cannot lie between two IDR
             pictures.
     """
-    return tuple(_Planner(timeline, longest, can_be_told).scenes())
+    return tuple(_Planner(timeline, longest, can_be_synthesized).scenes())
 
 
 class _Planner:
     def __init__(
-        self, timeline: Timeline, longest: int, can_be_told: Callable[[int], bool]
+        self, timeline: Timeline, longest: int, can_be_synthesized: Callable[[int], bool]
     ) -> None:
         self._slots: Sequence[Slot] = timeline.slots
         self._end = timeline.frame_count
         self._fps = timeline.fps
         self._longest = longest
-        self._can_be_told = can_be_told
+        self._can_be_synthesized = can_be_synthesized
         self._last = 0
         """Number of the last IDR picture so far."""
 
@@ -71,11 +71,11 @@ class _Planner:
         referred = False
         for index, slot in enumerate(self._slots):
             idrs = self._hold(slot, referred=referred)
-            told = self._told(index, slot, idrs, referred=referred)
-            scene = ScenePlan(slot, referred, tuple(idrs), told)
+            synthesized = self._synthesized(index, slot, idrs, referred=referred)
+            scene = ScenePlan(slot, referred, tuple(idrs), synthesized)
             scenes.append(scene)
-            referred = scene.transition_is_told
-            if not told:
+            referred = scene.transition_is_synthesized
+            if not synthesized:
                 first = scene.first_transition_frame
                 count = slot.transition_frame_count
                 self._last = first + (count - 1) // self._longest * self._longest
@@ -92,12 +92,12 @@ class _Planner:
             idrs.append(self._last)
         return idrs
 
-    def _told(self, index: int, slot: Slot, idrs: list[int], *, referred: bool) -> bool:
-        """Whether the transition is told; puts one more IDR picture before it if that takes one."""
+    def _synthesized(self, index: int, slot: Slot, idrs: list[int], *, referred: bool) -> bool:
+        """Whether the transition is synthesized; puts an IDR picture before it if need be."""
         count = slot.transition_frame_count
         if not count:
             return True
-        if not self._can_be_told(index):
+        if not self._can_be_synthesized(index):
             return False
         begin = slot.first_frame + slot.hold_frame_count
         earliest = self._next_idr(index) - self._longest
@@ -113,12 +113,12 @@ class _Planner:
         return True
 
     def _next_idr(self, index: int) -> int:
-        """Where the first IDR picture after a told transition can stand."""
+        """Where the first IDR picture after a synthesized transition can stand."""
         for following in range(index + 1, len(self._slots)):
             slot = self._slots[following]
             if slot.hold_frame_count > 1:
                 return slot.first_frame + 1
-            ends_gop = not slot.transition_frame_count or not self._can_be_told(following)
+            ends_gop = not slot.transition_frame_count or not self._can_be_synthesized(following)
             if ends_gop and following + 1 < len(self._slots):
                 return slot.first_frame + 1
         return self._end

@@ -2,7 +2,7 @@
 
 A reader that takes a video at its ceiling keeps a buffer, the video buffering
 verifier of H.264 (Annex C): it fills at the rate, and each picture leaves it at
-once when its turn to be decoded comes. Told pictures weigh next to nothing; the
+once when its turn to be decoded comes. Synthesized pictures weigh next to nothing; the
 stills are what must not empty it.
 """
 
@@ -83,7 +83,7 @@ def still_budgets(scenes: Sequence[ScenePlan], fps: int, ceiling: Ceiling) -> li
         for frame in sent:
             buffer.fill(frame)
             buffer.take(budget)
-        if not scene.told:
+        if not scene.synthesized:
             buffer.fill(scene.first_transition_frame)
             buffer.take(CODED_OF_BUFFER * buffer.size)
         budgets.append(int(budget))

@@ -61,6 +61,10 @@ _DEVICE_FREE = Gauge(
     "gator_device_memory_free_bytes",
     "Memory of the device that was free, or in torch's reserve, after the last frame.",
 )
+_DEVICE_GONE = Gauge(
+    "gator_device_gone",
+    "1 if the device that runs models is lost, or is not there though the settings name it.",
+)
 _LOAD_SECONDS = Histogram(
     "gator_model_load_seconds",
     "How long models took from their files to the device, warmed up, by model.",
@@ -118,6 +122,11 @@ def device_memory(total: int, free: int) -> None:
     """Shows the memory of the device, in bytes."""
     _DEVICE_TOTAL.set(total)
     _DEVICE_FREE.set(free)
+
+
+def device_gone(*, gone: bool) -> None:
+    """Shows whether the device failed, or is missing."""
+    _DEVICE_GONE.set(gone)
 
 
 def model_loaded(model: str, seconds: float) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 from frame_gen import metrics
 from frame_gen.backends.base import Backend, GenerationRequest, Plan, Preview, Progress, Queued
-from frame_gen.backends.diffusers import DiffusersBackend
+from frame_gen.backends.diffusers import DiffusersBackend, Loss
 from frame_gen.backends.fallback import Done, FallbackChain, availability_of
 from frame_gen.diffusion.device import Device
 from rpckit.errors import GatorError, Reason
@@ -58,6 +58,21 @@ class FrameGenService:
     async def plan(self, request: GenerationRequest) -> Plan:
         """What would make a frame as things stand. GatorError if nothing could."""
         return await self.chain.plan(request)
+
+    def needs_restart(self) -> str:
+        """Why only a restart of this process helps; empty while that is not so.
+
+        A device that was lost at work most often comes back with a new process. One that has
+        failed since the process started does not: then a restart would only take away the
+        backends that can still make frames, so it is wanted only where there are none.
+        """
+        for backend in self.chain.backends:
+            loss = backend.loss if isinstance(backend, DiffusersBackend) else None
+            if loss is Loss.AT_WORK:
+                return "the device that makes images is lost"
+            if loss is Loss.FROM_THE_START and not any(map(_usable, self.chain.backends)):
+                return "the device fails, and no other backend can make frames"
+        return ""
 
     async def device(self) -> Device | None:
         """The device on which models run, as it is now; None if there is none. May take seconds."""

@@ -93,4 +93,5 @@ def build(settings: Settings, *, external_images: ExternalImages | None = None) 
         register=lambda server: stubs.add_FrameGenServiceServicer_to_server(servicer, server),
         ready=ready,
         close=service.close,
+        needs_restart=service.needs_restart,
     )

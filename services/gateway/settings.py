@@ -62,6 +62,9 @@ class Settings(ClientFacingSettings):
     frame_ttl: timedelta = Field(default=timedelta(days=30), ge=timedelta(0))
     """How long a frame is kept after a render has last used it, in seconds or as ISO 8601 has
     it (P30D); 0 keeps it for ever."""
+    render_ttl: timedelta = Field(default=timedelta(days=90), ge=timedelta(0))
+    """How long what is known of a render is kept after it has ended and its video is gone, in
+    seconds or as ISO 8601 has it (P90D); 0 keeps it until the render is deleted."""
     max_concurrent_renders: int = Field(default=32, ge=1, le=10_000)
     """Renders that this gateway runs at a time; others wait."""
     max_concurrent_scenes: int = Field(default=4, ge=1, le=500)

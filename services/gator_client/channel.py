@@ -13,7 +13,9 @@ import grpc
 from gator_client.target import on_loopback
 from gator_client.token import Token, read_token
 
-# Before its first message a call may be tried again by gRPC: nothing has begun.
+# Before its first message a call may be tried again by gRPC: nothing has begun. CANCELLED is how a
+# server that has more calls waiting than it takes drops one, unseen by its own code; a call that
+# this client cancels is not tried again.
 _RETRY = {
     "methodConfig": [
         {
@@ -23,7 +25,7 @@ _RETRY = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ]

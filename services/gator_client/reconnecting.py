@@ -113,7 +113,7 @@ class ReconnectingStream(Generic[M]):
             self._note_break()
             if not is_broken(error):
                 raise to_error(error, self._target) from error
-            if reason_of(error):
+            if reason_of(error) or error.code() is grpc.StatusCode.CANCELLED:
                 failure = to_error(error, self._target)
             else:
                 failure = unreachable(self._target, error.details() or "")

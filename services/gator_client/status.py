@@ -74,6 +74,8 @@ def to_error(error: grpc.aio.AioRpcError, target: str) -> RenderError:
     code = error.code().name
     if code == "UNAVAILABLE" and not info.reason:
         return unreachable(target, error.details() or "")
+    if code == "CANCELLED" and not info.reason:
+        return dropped(target)
     reason = info.reason or code
     bad = _detail(status, error_details_pb2.BadRequest()) or error_details_pb2.BadRequest()
     retry = _detail(status, error_details_pb2.RetryInfo())
@@ -104,6 +106,17 @@ def unreachable(target: str, details: str) -> RenderError:
         code="UNAVAILABLE",
         reason="UNREACHABLE",
         advice=_CHECK_TLS if secure else _START_ONE,
+        metadata={"target": target},
+    )
+
+
+def dropped(target: str) -> RenderError:
+    """The error for a call that neither the server's code nor this client ended."""
+    return RenderError(
+        f"the server at {target} dropped the call: it has more than it can take, or goes down",
+        code="UNAVAILABLE",
+        reason="UNREACHABLE",
+        advice=_ADVICE["OVERLOADED"],
         metadata={"target": target},
     )
 

@@ -9,8 +9,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 LIVENESS = "liveness"
-"""Name under which a process is SERVING as long as it answers, whether or not it is ready: one
-whose database is away should get no calls, but a restart would not help."""
+"""Name under which a process is SERVING as long as it answers and a restart would not help,
+whether or not it is ready: one whose database is away should get no calls, but must not be
+restarted for that."""
 
 
 class HealthServicer(health.aio.HealthServicer):  # type: ignore[misc,name-defined]  # untyped

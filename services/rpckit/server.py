@@ -57,6 +57,10 @@ def _nothing_to_drain() -> None:
     return
 
 
+def _no_restart() -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Service:
     """What a server serves."""
@@ -81,6 +85,10 @@ class Service:
     dismiss: Callable[[], None] = _nothing_to_drain
     """Says that callers have had time to find another server: calls that go on without end
     should end. Called once, just before new calls are refused; must not block."""
+    needs_restart: Callable[[], str] = _no_restart
+    """Why only a restart of the process helps, for people; empty while that is not so. As long
+    as it is not, liveness is NOT_SERVING, and calls are taken all the same: there may be nobody
+    who restarts it. Asked every second; must not block."""
 
 
 class RunningServer:
@@ -121,7 +129,7 @@ class RunningServer:
         if settings.reflection:
             names = (service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
-        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set(LIVENESS, _status(serving=True))
         await self._set_health(serving=False)
         try:
             await service.start()
@@ -193,7 +201,7 @@ class RunningServer:
         log.info("stopped", service=self.service.name)
 
     async def _watch_readiness(self) -> None:
-        serving = False
+        serving, ill = False, ""
         while True:
             try:
                 async with asyncio.timeout(READY_POLL * 5):
@@ -205,13 +213,25 @@ class RunningServer:
                 serving = now
                 await self._set_health(serving=serving)
                 log.info("health", service=self.service.name, serving=serving)
+            ill = await self._tell_liveness(ill)
             await asyncio.sleep(READY_POLL)
 
+    async def _tell_liveness(self, before: str) -> str:
+        """Why the process needs a restart, which liveness says when it changes."""
+        why = self.service.needs_restart()
+        if why != before:
+            log.critical("liveness", service=self.service.name, serving=not why, why=why)
+            await self._health.set(LIVENESS, _status(serving=not why))
+        return why
+
     async def _set_health(self, *, serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse
-        value = status.SERVING if serving else status.NOT_SERVING
         for name in ("", self.service.full_name):
-            await self._health.set(name, value)
+            await self._health.set(name, _status(serving=serving))
+
+
+def _status(*, serving: bool) -> health_pb2.HealthCheckResponse.ServingStatus:
+    status = health_pb2.HealthCheckResponse
+    return status.SERVING if serving else status.NOT_SERVING
 
 
 def run(settings_class: type[S], build: Callable[[S], Service]) -> None:

@@ -1,7 +1,7 @@
 """Whether decoders take the engine's streams as they are, wherever they start.
 
 Each video is many scenes in any order, at a preset's own size. That the pictures
-are the right ones is shown in test_told_pictures.py.
+are the right ones is shown in test_synthesized_pictures.py.
 """
 
 import hashlib
@@ -37,12 +37,12 @@ def natural(quality: Quality) -> tuple[Planes, ...]:
 
 
 def slots(quality: Quality, seed: int) -> list[Slot]:
-    """Scenes of 1 to 12 pictures; at 4K each transition that is told in a way of its own."""
+    """Scenes of 1 to 12 pictures; at 4K each transition that is synthesized in a way of its own."""
     dice = random.Random(seed)
     count = SCENES[quality]
     if quality is Quality.PREMIUM and VIDEOS == 1:
-        told = (Transition.CROSSFADE, Transition.SLIDE, Transition.DISSOLVE)
-        return [*((9, transition, 7) for transition in told), (2, Transition.FADE, 0)]
+        synthesized = (Transition.CROSSFADE, Transition.SLIDE, Transition.DISSOLVE)
+        return [*((9, transition, 7) for transition in synthesized), (2, Transition.FADE, 0)]
     return [
         (dice.randint(1, 12), dice.choice(list(Transition)), dice.randint(0, 12))
         for _ in range(count)

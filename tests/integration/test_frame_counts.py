@@ -176,12 +176,12 @@ def test_another_reader_says_so_too(made):
 
 def test_coded_parameters_say_so_too(made):
     found = video.sequence_parameters(made.path)
-    told_wide = made.case.engine == "auto" and made.case.preset.width > 2048
+    synthesized_wide = made.case.engine == "auto" and made.case.preset.width > 2048
     wanted = {
         "profile_idc": 100,
         "level_idc": made.case.preset.h264_level,
         # One more for slides that go by a picture half way.
-        "max_num_ref_frames": 5 if told_wide else 4,
+        "max_num_ref_frames": 5 if synthesized_wide else 4,
         "frame_mbs_only_flag": 1,
         "video_full_range_flag": 0,
         "colour_primaries": 1,

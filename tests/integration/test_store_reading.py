@@ -293,7 +293,7 @@ async def test_the_sweeper_learns_what_renders_need(store):
 
 async def test_old_renders_and_their_events_are_pruned(database, store):
     old = await claimed(store)
-    await succeeded(store, old)
+    await succeeded(store, old, keep_for=timedelta(minutes=5))
     await database.pass_time(3600)
     fresh = await claimed(store)
     await succeeded(store, fresh)
@@ -307,6 +307,20 @@ async def test_old_renders_and_their_events_are_pruned(database, store):
     ]
     await store.prune(renders_after=timedelta(minutes=30))
     assert await pages(store) == [[claim.lease.render_id for claim in (running, fresh)]]
+
+
+async def test_a_render_is_kept_as_long_as_its_video(database, store):
+    kept, for_a_day, without = [await claimed(store) for _ in range(3)]
+    await succeeded(store, kept)
+    await succeeded(store, for_a_day, keep_for=timedelta(days=1))
+    await store.cancel("ada", without.lease.render_id)
+    await database.pass_time(3600)
+    await store.prune(renders_after=timedelta(minutes=30))
+    left = [claim.lease.render_id for claim in (for_a_day, kept)]
+    assert await pages(store) == [left]
+    await database.pass_time(86_400)
+    await store.prune(renders_after=timedelta(minutes=30))
+    assert await pages(store) == [[kept.lease.render_id]]
 
 
 async def test_the_depth_of_the_queue_is_told_by_owner_priority_and_state(database, store):

@@ -99,7 +99,7 @@ async def test_it_is_swept(open_store):
         async def frames_in_use(self, folders):
             return {f"{FOLDER}2"} & set(folders)
 
-        async def prune(self):
+        async def prune(self, *, renders_after):
             raise AssertionError
 
     objects = open_store()

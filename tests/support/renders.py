@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from gateway.jobs.records import Claim, NewRender, VideoRecord
@@ -40,6 +41,6 @@ async def claimed(store: Store, worker: str = "worker", **fields: Any) -> Claim:
     return claim
 
 
-async def succeeded(store: Store, claim: Claim) -> None:
-    """Publishes the video of an attempt."""
-    await store.succeed(claim.lease, video=video_of(claim), result=b"result", keep_for=None)
+async def succeeded(store: Store, claim: Claim, keep_for: timedelta | None = None) -> None:
+    """Publishes the video of an attempt, which is kept for ever, or for so long."""
+    await store.succeed(claim.lease, video=video_of(claim), result=b"result", keep_for=keep_for)

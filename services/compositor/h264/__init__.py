@@ -2,6 +2,6 @@
 
 From the bottom: `bits` and `nal`; `levels`, `vui` and `parameter_sets`;
 `slice_header`, `references` and `order`; `motion` and `slice_data`, the
-macroblocks of told pictures; `coded` and `source`, what x264 wrote; `told` and
+macroblocks of synthesized pictures; `coded` and `source`, what x264 wrote; `synthesized` and
 `format`; and `stream`, which is what other packages write with.
 """

@@ -2,7 +2,7 @@
 
 Only list 0 is used. A neighbour that has no motion, because it lies outside the
 slice or is not yet decoded, is None; what is said here holds for intra
-neighbours too, of which pictures that are told have none.
+neighbours too, of which pictures that are synthesized have none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""slice_data() of pictures that are told, not coded: ITU-T H.264 clause 7.3.4.
+"""slice_data() of pictures that are synthesized, not coded: ITU-T H.264 clause 7.3.4.
 
 Every macroblock is inter predicted without a residual. The slices are CAVLC
 (entropy_coding_mode_flag 0), of frames without field coding, ChromaArrayType 1,

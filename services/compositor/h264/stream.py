@@ -1,6 +1,6 @@
-"""One coded video sequence of stills, of pictures that are told, and of pictures that x264 coded.
+"""One coded video sequence: stills, synthesized pictures, and pictures that x264 coded.
 
-A told picture is a slice without a single residual: it says which pictures it
+A synthesized picture is a slice without a single residual: it says which pictures it
 shows, how they are weighted and where they have moved, and nothing else.
 """
 
@@ -32,9 +32,7 @@ from compositor.h264.slice_header import (
     Weight,
 )
 from compositor.h264.source import Source
-from compositor.h264.told import ToldSlice
-
-__all__ = ["AccessUnit", "Format", "Reference", "Stream", "Strip", "Weight"]
+from compositor.h264.synthesized import SynthesizedSlice
 
 BLEND_WHOLE = 128
 """The weights of a blend add up to this."""
@@ -42,7 +40,7 @@ _BLEND_LOG2_DENOM = 6
 _SCALE_LOG2_DENOM = 7
 
 _REF_IDC = 2
-"""nal_ref_idc of told pictures that are kept; any value but 0 says so."""
+"""nal_ref_idc of synthesized pictures that are kept; any value but 0 says so."""
 
 _PLAIN = Pps(id=0, sps_id=0, entropy_coding_mode=False)
 _WEIGHTED = replace(_PLAIN, id=1, weighted_pred=True, weighted_bipred_idc=EXPLICIT)
@@ -93,7 +91,7 @@ class Stream:
             reorder=format.reorder, log2_max_lsb=self._sps.log2_max_pic_order_cnt_lsb
         )
         self._idr_pic_id = 0
-        self._holds: dict[Reference, ToldSlice] = {}
+        self._holds: dict[Reference, SynthesizedSlice] = {}
 
     @property
     def avcc(self) -> bytes:
@@ -131,12 +129,12 @@ class Stream:
 
     def hold(self, of: Reference, output: int) -> AccessUnit:
         """`of` once more: all P_Skip, no reference picture."""
-        told = self._holds.get(of)
-        if told is None:
+        slice_ = self._holds.get(of)
+        if slice_ is None:
             # Which picture comes first in the list does not depend on the place of this one.
-            told = self._told(SliceType.P, _PLAIN, ([of],), self._skipped)
-            self._holds[of] = told
-        return AccessUnit(told.sample(self._order.place(output)), output, idr=False)
+            slice_ = self._synthesize(SliceType.P, _PLAIN, ([of],), self._skipped)
+            self._holds[of] = slice_
+        return AccessUnit(slice_.sample(self._order.place(output)), output, idr=False)
 
     def blend(self, a: Reference, b: Reference, weight_b: int, output: int) -> AccessUnit:
         """((128 - weight_b) a + weight_b b + 64) >> 7 in every sample, `weight_b` in 1..127.
@@ -149,7 +147,7 @@ class Stream:
         order_count = self._order.check(output)
         if not a.order_count < order_count < b.order_count:
             raise ValueError(f"picture {output} does not stand between the pictures it blends")
-        told = self._told(
+        slice_ = self._synthesize(
             SliceType.B,
             _WEIGHTED,
             ([a], [b]),
@@ -164,7 +162,7 @@ class Stream:
                 ),
             ),
         )
-        return AccessUnit(told.sample(self._order.place(output)), output, idr=False)
+        return AccessUnit(slice_.sample(self._order.place(output)), output, idr=False)
 
     def scale(self, of: Reference, luma: Weight, chroma: Weight, output: int) -> AccessUnit:
         """((weight of + 64) >> 7) + offset, clipped to 0..255: weights and offsets in -128..127.
@@ -173,8 +171,8 @@ class Stream:
         """
         entry = ReferenceWeights(luma, (chroma, chroma))
         weights = PredWeightTable(_SCALE_LOG2_DENOM, _SCALE_LOG2_DENOM, ((entry,),))
-        told = self._told(SliceType.P, _WEIGHTED, ([of],), self._skipped, weights=weights)
-        return AccessUnit(told.sample(self._order.place(output)), output, idr=False)
+        slice_ = self._synthesize(SliceType.P, _WEIGHTED, ([of],), self._skipped, weights=weights)
+        return AccessUnit(slice_.sample(self._order.place(output)), output, idr=False)
 
     def mosaic(
         self, a: Reference, b: Reference, shown: NDArray[np.bool_], output: int
@@ -192,8 +190,8 @@ class Stream:
         if 2 * np.count_nonzero(shown) > shown.size:
             # P_Skip shows reference 0, so that is the one of which more is seen.
             a, b, shown = b, a, ~shown
-        told = self._told(SliceType.P, _PLAIN, ([a, b],), slice_data.mosaic(shown))
-        return AccessUnit(told.sample(self._order.place(output)), output, idr=False)
+        slice_ = self._synthesize(SliceType.P, _PLAIN, ([a, b],), slice_data.mosaic(shown))
+        return AccessUnit(slice_.sample(self._order.place(output)), output, idr=False)
 
     def pan(
         self,
@@ -222,7 +220,7 @@ class Stream:
             # P_Skip shows reference 0, so that is the one of which more is seen.
             left, right = right, left
             strips = [Strip(1 - strip.reference, strip.mv_x) for strip in strips]
-        told = self._told(
+        slice_ = self._synthesize(
             SliceType.P,
             _PLAIN,
             ([left, right],),
@@ -230,7 +228,7 @@ class Stream:
             nal_ref_idc=_REF_IDC if keep else 0,
         )
         order_count = self._place(output, idr=False, is_reference=keep)
-        unit = AccessUnit(told.sample(order_count), output, idr=False)
+        unit = AccessUnit(slice_.sample(order_count), output, idr=False)
         return unit, self._keep(order_count) if keep else None
 
     def segment(self, pictures: Iterable[CodedPicture], first_output: int) -> Iterator[AccessUnit]:
@@ -314,7 +312,7 @@ class Stream:
         self._holds.clear()
         return reference
 
-    def _told(
+    def _synthesize(
         self,
         slice_type: SliceType,
         pps: Pps,
@@ -324,7 +322,7 @@ class Stream:
         *,
         weights: PredWeightTable | None = None,
         nal_ref_idc: int = 0,
-    ) -> ToldSlice:
+    ) -> SynthesizedSlice:
         """A picture in one slice of `bits`, whose reference lists are those `wanted`."""
         if not all(entry in self._references for entries in wanted for entry in entries):
             raise ValueError("a picture refers to one that the decoder no longer holds")
@@ -344,7 +342,7 @@ class Stream:
             weights=weights,
             deblocking=NO_DEBLOCKING,
         )
-        return ToldSlice.of(header, bits, self._sps, pps)
+        return SynthesizedSlice.of(header, bits, self._sps, pps)
 
     def _reheaded(
         self,

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from enum import Enum
 from fractions import Fraction
 
 from frame_gen.backends.base import (
@@ -47,6 +48,15 @@ MAX_MODELS = 3
 _Event = Queued | Progress | Preview | engine.Image | engine.Failure
 
 
+class Loss(Enum):
+    """When the device began to fail every call of this process."""
+
+    AT_WORK = "at work"
+    """It has made images before: a restart most often brings it back."""
+    FROM_THE_START = "from the start"
+    """It has made none since the process started: the restart before this one did not help."""
+
+
 class DiffusersBackend:
     """See `base.Backend`. Loads a model at the first frame that is wanted."""
 
@@ -56,6 +66,7 @@ class DiffusersBackend:
         # What no checker has seen must not serve where one is wanted.
         checked = "" if settings.safety_checker else " unchecked"
         self._version = GENERATION_VERSION + checked
+        self._made_images = False
 
     @property
     def kind(self) -> Kind:
@@ -66,6 +77,13 @@ class DiffusersBackend:
         """See `base.Backend`."""
         state = self._host.state()
         return Availability(state.usable, state.models, state.why_not)
+
+    @property
+    def loss(self) -> Loss | None:
+        """Of the device; None while it is not lost. Answers at once, from what is known."""
+        if not self._host.lost:
+            return None
+        return Loss.AT_WORK if self._made_images else Loss.FROM_THE_START
 
     async def device(self) -> Device | None:
         """The device and its memory as it is now; None if there is none for models.
@@ -94,6 +112,7 @@ class DiffusersBackend:
                     else:
                         yield event
             if isinstance(outcome, engine.Image):
+                self._made_images = True
                 if used.upscaler is not None:
                     # One image at a time: this may be waiting, and is no time for the frame.
                     yield Queued(0)

@@ -26,7 +26,7 @@ from frame_gen.backends.openai_images.keys import read_key
 from frame_gen.backends.openai_images.models import RETIRED, Size, size_for
 from frame_gen.backends.openai_images.order import Order
 from frame_gen.backends.openai_images.preview import preview_jpeg
-from frame_gen.backends.openai_images.settings import OpenAISettings
+from frame_gen.backends.openai_images.settings import NOWHERE, OpenAISettings
 from frame_gen.images import ImageError, decode_image
 from rpckit.frame import Frame
 from rpckit.provenance import Backend as Kind
@@ -120,6 +120,12 @@ class OpenAIBackend:
                 "pip install 'gator-video[openai]'",
             )
         read_key(self._settings)
+        if self._settings.purchases_url == NOWHERE:
+            raise PurchaseError(
+                Cause.NO_LEDGER,
+                "images are bought from OpenAI only where GATOR_OPENAI_PURCHASES_URL names a "
+                "bucket or folder that outlives this process: what is bought is written down there",
+            )
         if self._settings.model in RETIRED and self._asks_openai:
             raise retired(self._settings.model)
         if self._refusal and time.monotonic() < self._recheck_at:

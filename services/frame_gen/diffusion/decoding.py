@@ -11,13 +11,14 @@ from typing import Any, cast
 
 import torch
 
+from frame_gen.diffusion.device import DeviceLostError
 from frame_gen.diffusion.item import Item
 from frame_gen.diffusion.job import FailureReason, Picture, Preview
 from frame_gen.diffusion.ladder import Rung
 from frame_gen.diffusion.memory import Attempt, Fault, MemoryGate, Phase
 from frame_gen.diffusion.models import LoadedModel
 from frame_gen.diffusion.previews import picture_of, to_jpeg
-from frame_gen.diffusion.recovery import DeviceLostError, Recovery, fail
+from frame_gen.diffusion.recovery import Recovery, fail
 from frame_gen.diffusion.residence import Part, Residence
 from frame_gen.diffusion.streams import SideStream, mark
 from rpckit.telemetry import logger

@@ -57,6 +57,10 @@ class NoDevice(Exception):  # noqa: N818 - a fact about the machine, said to peo
     """The device that the settings want is not there; the message says what to do."""
 
 
+class DeviceLostError(Exception):
+    """The device fails every call of this process."""
+
+
 CPU_ADVICE = (
     "set GATOR_FRAME_GEN_DIFFUSERS_DEVICE=cpu to use the CPU (possible, but very slow: minutes "
     "an image)"

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from frame_gen.diffusion.decoding import Decoder
+from frame_gen.diffusion.device import DeviceLostError
 from frame_gen.diffusion.fair_queue import FairQueue
 from frame_gen.diffusion.item import Item
 from frame_gen.diffusion.job import FailureReason, Handle, Job, Listener
@@ -23,7 +24,7 @@ from frame_gen.diffusion.memory import Attempt, Fault, MemoryGate, OpenGate, Pha
 from frame_gen.diffusion.models import LoadedModel
 from frame_gen.diffusion.packing import Buckets
 from frame_gen.diffusion.preparing import Preparer
-from frame_gen.diffusion.recovery import DeviceLostError, Recovery, fail
+from frame_gen.diffusion.recovery import Recovery, fail
 from frame_gen.diffusion.residence import Part, Residence
 from frame_gen.diffusion.stepping import StepCounts, Stepper
 from frame_gen.diffusion.streams import Lead

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from frame_gen.diffusion.in_use import ModelInUse, put_in_use
 from frame_gen.diffusion.planning import PlannedModel, expected_model, model_in_use
 from frame_gen.diffusion.settings import DiffusersSettings
 from frame_gen.diffusion.upscaling import NoUpscaler, Plan, plan, start
+from frame_gen.metrics import device_gone
 from rpckit.telemetry import logger
 
 log = logger(__name__)
@@ -92,6 +94,13 @@ class ModelHost:
         return self._in_use
 
     @property
+    def lost(self) -> bool:
+        """Whether the device fails every call of this process."""
+        if not self._lost and self._in_use is not None and self._in_use.engine.lost:
+            self._lose()
+        return self._lost
+
+    @property
     def download(self) -> DownloadProgress | None:
         """Of the download that is under way."""
         return self._downloader.progress
@@ -107,11 +116,9 @@ class ModelHost:
         return HostState(usable=True, models=names)
 
     def _why_not(self) -> str:
-        if self._in_use is not None and self._in_use.engine.lost:
-            self._lost = True
         if self._closed:
             return advice("the service is shutting down")
-        if self._lost:
+        if self.lost:
             return advice("the device does not answer any more; restart the service")
         if self._in_use is not None or self._loading is not None:
             return ""
@@ -221,6 +228,7 @@ class ModelHost:
         A download ends at its next piece, loading when the model is loaded;
         neither is waited for longer than some seconds.
         """
+        device_gone(gone=False)
         with self._lock:
             self._closed = True
             used, self._in_use = self._in_use, None
@@ -258,14 +266,20 @@ class ModelHost:
                 (u for u in (self._try(e, chooser, why) for e in entries) if u is not None), None
             )
         except NoDevice as error:
+            # `auto` wants one only where there is one.
+            device_gone(gone=self._settings.device != "auto")
             why.append(str(error))
         except DownloadStopped:
             return
         except Exception as error:
             log.exception("no model could be loaded")
             why.append(f"loading failed ({type(error).__name__}); the log has the details")
+            if _loses_the_device(error):
+                self._lose()
         with self._lock:
             if not self._closed:
+                if used is not None:
+                    device_gone(gone=False)
                 self._in_use, used = used, None
             if self._in_use is None and not self._closed:
                 self._failure = advice("; ".join(why))
@@ -273,6 +287,14 @@ class ModelHost:
                 log.warning("no model can be used", why=why)
         if used is not None:
             used.close()
+
+    def _lose(self) -> None:
+        self._lost = True
+        device_gone(gone=True)
+        log.critical(
+            "this process makes no more images on the device, which is lost: restart it; until "
+            "then frames come from other backends, or not at all"
+        )
 
     def _try(self, entry: ModelEntry, chooser: Chooser, why: list[str]) -> ModelInUse | None:
         if self._closed:
@@ -290,6 +312,14 @@ class ModelHost:
             return None
         used.upscaler = None if planned is None else start(planned, device)
         return used
+
+
+def _loses_the_device(error: Exception) -> bool:
+    if "torch" not in sys.modules:
+        return False
+    from frame_gen.diffusion.memory import Fault, fault_of  # noqa: PLC0415 - imports torch
+
+    return fault_of(error) is Fault.DEVICE_LOST
 
 
 async def _wait(future: Future[None], seconds: float) -> None:

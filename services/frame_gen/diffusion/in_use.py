@@ -11,7 +11,13 @@ from typing import Any, Protocol, cast
 
 from frame_gen.diffusion.catalog import ModelEntry
 from frame_gen.diffusion.choosing import Choice, Unfit, gib
-from frame_gen.diffusion.device import Device, Wanted, find_device, peak_memory
+from frame_gen.diffusion.device import (
+    Device,
+    DeviceLostError,
+    Wanted,
+    find_device,
+    peak_memory,
+)
 from frame_gen.diffusion.job import Handle, Job, Listener
 from frame_gen.diffusion.settings import DiffusersSettings
 from frame_gen.diffusion.upscaling import NoUpscaler, Upscaler
@@ -142,6 +148,7 @@ def put_in_use(choice: Choice, device: Device, settings: DiffusersSettings) -> M
 
     Raises:
         Unfit: its files do not fit each other, or memory ran out.
+        DeviceLostError: the device fails every call.
     """
     import torch  # noqa: PLC0415 - seconds, and only where models are used
 
@@ -174,6 +181,8 @@ def put_in_use(choice: Choice, device: Device, settings: DiffusersSettings) -> M
         release_unused(torch_device)
         if attempt.fault is Fault.OUT_OF_MEMORY:
             raise Unfit(f"memory ran out while it was loaded; {gib(device.free_memory)} were free")
+        if attempt.fault is Fault.DEVICE_LOST:
+            raise DeviceLostError
         raise Unfit("its files could not be loaded; the log has the details")
     seconds = time.monotonic() - started
     model_loaded(choice.entry.name, seconds)

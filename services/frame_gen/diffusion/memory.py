@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 import torch
 
+from frame_gen.diffusion.device import DeviceLostError
 from rpckit.telemetry import logger
 
 log = logger(__name__)
@@ -61,11 +62,21 @@ _MEMORY_WORDS = (
     # and says only this when none is left.
     "unable to find an engine to execute",
 )
-_LOST_WORDS = ("cuda error", "hip error", "device-side assert", "illegal memory access")
+_LOST_WORDS = (
+    "cuda error",
+    "hip error",
+    "device-side assert",
+    "illegal memory access",
+    # Compiled code says it in its own way: "Triton Error [CUDA]: unspecified launch failure".
+    "unspecified launch failure",
+    "uncorrectable ecc error",
+)
 
 
 def fault_of(error: BaseException) -> Fault:
-    """What an exception from torch means."""
+    """What an exception from torch means, or one of the engine's own."""
+    if isinstance(error, DeviceLostError):
+        return Fault.DEVICE_LOST
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return Fault.OUT_OF_MEMORY
     if isinstance(error, RuntimeError):

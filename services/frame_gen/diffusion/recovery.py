@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from frame_gen.diffusion.device import DeviceLostError
 from frame_gen.diffusion.item import Item
 from frame_gen.diffusion.job import FailureReason
 from frame_gen.diffusion.ladder import Ladder
@@ -14,10 +15,6 @@ from frame_gen.metrics import out_of_memory
 from rpckit.telemetry import logger
 
 log = logger(__name__)
-
-
-class DeviceLostError(Exception):
-    """The device fails every call."""
 
 
 class Recovery:

@@ -18,7 +18,10 @@ _OWN_FRAME = re.compile(r"renders/(?P<id>[^/]+)/scenes/\d+/(?P<epoch>\d+)/[^/]+"
 
 @dataclass(frozen=True)
 class Keeping:
-    """For how long objects are kept."""
+    """For how long renders and objects are kept."""
+
+    render_ttl: timedelta | None = timedelta(days=90)
+    """After the end of a render whose video is gone; None keeps it."""
 
     frame_ttl: timedelta | None = timedelta(days=30)
     """After its last use, for a frame that is shared; None keeps it."""

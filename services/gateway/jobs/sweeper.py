@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from gateway.jobs.frames import MANIFEST, OWN, SHARED
@@ -53,7 +53,7 @@ class Rows(Protocol):
     async def frames_in_use(self, folders: Sequence[str]) -> set[str]:
         """Those of the folders to which a scene of a render refers that has not ended."""
 
-    async def prune(self) -> None:
+    async def prune(self, *, renders_after: timedelta | None) -> None:
         """Drops rows that nobody needs any more, not too many at a time."""
 
 
@@ -70,9 +70,12 @@ class Sweeper:
     async def run(self) -> None:
         """Sweeps now and then until it is cancelled; logs what fails and goes on."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(_repeat(self._rows.prune, ROWS_EVERY), name="prune rows")
+            group.create_task(_repeat(self._prune, ROWS_EVERY), name="prune rows")
             group.create_task(_repeat(self.sweep_outputs, OUTPUTS_EVERY), name="sweep outputs")
             group.create_task(_repeat(self.sweep_frames, FRAMES_EVERY), name="sweep frames")
+
+    async def _prune(self) -> None:
+        await self._rows.prune(renders_after=self._keeping.render_ttl)
 
     async def sweep(self) -> int:
         """Sweeps all objects once; how many were deleted. GatorError if a store is away."""

@@ -58,7 +58,7 @@ def test_the_buffer_never_runs_empty(slots, longest):
         )
         assert bits > 0
         sent += [(frame, bits) for frame in sorted({arrival, *scene.idrs})]
-        if not scene.told:
+        if not scene.synthesized:
             sent.append((scene.first_transition_frame, None))
     level, at = HIGH.buffer, 0
     for frame, bits in sent:

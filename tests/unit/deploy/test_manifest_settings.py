@@ -1,9 +1,11 @@
 """What manifests and compose.yaml set exists, can be used, and fits together."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 
+from frame_gen.backends.openai_images.settings import NOWHERE, OpenAISettings
 from frame_gen.settings import Settings as FrameGenSettings
 from gateway.jobs.failpoints import VARIABLE as FAILPOINTS
 from gateway.settings import Settings as GatewaySettings
@@ -11,7 +13,7 @@ from rpckit.secrets import FOLDER as SECRETS
 from rpckit.settings import MetricsSettings, ServerSettings
 from tests.support.deployed import OTHERS, SERVICES, loaded, variables
 from tests.support.envoy import configuration
-from tests.support.manifests import OVERLAYS, Container, overlay
+from tests.support.manifests import OVERLAYS, Container, Manifests, base_with, overlay
 
 BUILDS = {name: overlay(name) for name in OVERLAYS}
 CONTAINERS = [
@@ -117,6 +119,39 @@ def test_production_asks_everybody_who_they_are(monkeypatch: pytest.MonkeyPatch,
         for variable, value in container.environment.items():
             if variable.endswith("_FILE"):
                 assert any(value.startswith(f"{path}/") for path in container.mounts), variable
+
+
+@pytest.mark.parametrize("manifests", [*BUILDS.values(), base_with(), base_with("cpu-only")])
+def test_what_was_paid_for_outlives_the_pod(
+    manifests: Manifests, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    pod = manifests.pod("frame-gen")
+    (container,) = pod.containers
+    settings = loaded(container.environment, OpenAISettings, monkeypatch, tmp_path)
+    assert isinstance(settings, OpenAISettings)
+    ledger = settings.purchases_url
+    if ledger == NOWHERE:
+        return
+    # A volume would have to be one that all replicas and their successors see.
+    assert ledger.startswith(("s3://", "gs://", "az://"))
+    # A gateway sweeps what it does not know.
+    (gateway,) = manifests.pod("gateway").containers
+    objects = gateway.environment["GATOR_GATEWAY_OBJECTS_URL"]
+    for one, other in itertools.permutations((f"{ledger}/", f"{objects}/")):
+        assert not one.startswith(other)
+    for store in ("AWS_ENDPOINT", "AWS_REGION"):
+        if objects.partition("/")[0] == ledger.partition("/")[0]:
+            assert container.environment.get(store) == gateway.environment.get(store)
+    sources = pod.volumes[container.mounts[container.environment[SECRETS]]["name"]]["projected"]
+    key, credentials = (source["secret"]["name"] for source in sources["sources"])
+    assert key == "frame-gen"
+    assert credentials.startswith("frame-gen-objects")
+
+
+def test_a_laptop_that_has_a_key_can_buy_images():
+    (container,) = BUILDS["dev"].pod("frame-gen").containers
+    assert "openai" in container.environment["GATOR_FRAME_GEN_BACKENDS"]
+    assert container.environment["GATOR_OPENAI_PURCHASES_URL"] != NOWHERE
 
 
 def test_memory_is_enough_for_what_the_compositor_admits():

@@ -88,6 +88,8 @@ def test_containers_are_probed(container: Container):
         health = container.ports["health"]
         assert all(container.spec[probe]["grpc"]["port"] == health for probe in probes)
         assert container.spec["livenessProbe"]["grpc"]["service"] == "liveness"
+        # One that a probe restarts has the pod's grace for the work in hand.
+        assert not any("terminationGracePeriodSeconds" in container.spec[probe] for probe in probes)
 
 
 @pytest.mark.parametrize("container", CONTAINERS)

@@ -311,6 +311,18 @@ async def test_nothing_is_bought_that_cannot_be_written_down(
     assert server.requests == []
 
 
+async def test_nothing_is_bought_where_no_ledger_is_named(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
+    async with backend(buying(server, tmp_path, purchases_url="none")) as openai:
+        state = openai.availability()
+        assert (state.available, state.reason) == (False, Reason.NO_MODEL_AVAILABLE)
+        assert "GATOR_OPENAI_PURCHASES_URL names a bucket" in state.message
+        with pytest.raises(BackendError, match="GATOR_OPENAI_PURCHASES_URL"):
+            await frame_of(openai)
+    assert server.requests == []
+
+
 async def test_callers_without_a_render_share_nothing(server: OpenAIServer, tmp_path: Path) -> None:
     async with backend(buying(server, tmp_path)) as openai:
         await frame_of(openai, replace(SCENE, render_id=""))

@@ -43,7 +43,8 @@ class Rows:
         assert len(folders) <= module.AT_A_TIME
         return self.in_use & set(folders)
 
-    async def prune(self):
+    async def prune(self, *, renders_after):
+        assert renders_after == 90 * DAY
         self.asked["prune"].set()
 
 

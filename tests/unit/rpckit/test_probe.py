@@ -1,6 +1,7 @@
 """The health port, and the command that asks it."""
 
 import asyncio
+from dataclasses import replace
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -43,3 +44,27 @@ async def test_a_server_that_waits_for_its_database_lives_and_is_not_ready(monke
         assert await asyncio.to_thread(main, [address, LIVENESS]) == 0
     assert (await asyncio.to_thread(probe, address)).startswith("UNAVAILABLE")
     assert await asyncio.to_thread(main, []) == 2
+
+
+async def test_a_service_that_only_a_restart_helps_is_not_live_and_takes_calls():
+    why = ["the device is lost"]
+    ready = asyncio.Event()
+    ready.set()
+    ill = replace(service(ready), needs_restart=lambda: why[0])
+    settings = LoopbackSettings(health_listen="127.0.0.1:0")
+    async with RunningServer(ill, settings) as server:
+        address = f"127.0.0.1:{server.health_port}"
+
+        async def liveness_is(wanted: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+            async with grpc.aio.insecure_channel(address) as channel:
+                request = health_pb2.HealthCheckRequest(service=LIVENESS)
+                async for told in health_pb2_grpc.HealthStub(channel).Watch(request):
+                    if told.status == wanted:
+                        return
+
+        await liveness_is(health_pb2.HealthCheckResponse.NOT_SERVING)
+        assert await asyncio.to_thread(main, [address, LIVENESS]) == 1
+        assert await asyncio.to_thread(main, [address]) == 0
+        why[0] = ""
+        await liveness_is(health_pb2.HealthCheckResponse.SERVING)
+        assert await asyncio.to_thread(main, [address, LIVENESS]) == 0

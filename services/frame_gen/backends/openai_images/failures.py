@@ -30,6 +30,8 @@ class Cause(Enum):
     """The service was installed without what it needs."""
     NO_KEY = "NO_KEY"
     """There is no usable key."""
+    NO_LEDGER = "NO_LEDGER"
+    """No place is named where purchases are written down."""
     BAD_KEY = "BAD_KEY"
     """OpenAI does not know the key."""
     NOT_ALLOWED = "NOT_ALLOWED"
@@ -72,6 +74,7 @@ class Cause(Enum):
 _RULES = {
     Cause.NO_PACKAGE: Rule(Reason.NO_MODEL_AVAILABLE),
     Cause.NO_KEY: Rule(Reason.NO_MODEL_AVAILABLE),
+    Cause.NO_LEDGER: Rule(Reason.NO_MODEL_AVAILABLE),
     Cause.BAD_KEY: Rule(Reason.NO_MODEL_AVAILABLE, lasting=True),
     Cause.NOT_ALLOWED: Rule(Reason.NO_MODEL_AVAILABLE, lasting=True),
     Cause.MODEL_GONE: Rule(Reason.NO_MODEL_AVAILABLE, lasting=True),

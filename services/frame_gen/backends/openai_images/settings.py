@@ -14,6 +14,10 @@ from frame_gen.backends.openai_images.models import Size
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max"]
 
 
+NOWHERE = "none"
+"""In the place of the URL of a ledger: nothing is bought."""
+
+
 def _purchases_url() -> str:
     """A folder of the user's state, as the XDG base directory specification has it."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
@@ -62,7 +66,9 @@ class OpenAISettings(BaseSettings):
     images_per_day: int = Field(default=200, ge=0, le=1_000_000)
     """Images that may be paid for in a day (UTC), by all services with the same `purchases_url`."""
     purchases_url: str = Field(default_factory=_purchases_url)
-    """Where purchases are written down: file:///folder, s3://bucket/folder, gs:// or az://."""
+    """Where purchases are written down: file:///folder, s3://bucket/folder, gs:// or az://. It
+    must outlive this process and its machine, or what was paid for is bought again. `none`
+    buys nothing."""
     keep_days: int = Field(default=30, ge=2, le=3650)
     """Days after which a purchase is forgotten, its image with it."""
     recheck_after: float = Field(default=60.0, ge=0, le=86_400)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, bindparam, delete, select
+from sqlalchemy import BigInteger, bindparam, delete, or_, select
 
 from gateway.jobs.retention import RenderView
 from gateway.jobs.states import RenderState
@@ -45,7 +45,11 @@ _DROP_EVENTS = delete(events).where(
 _DROP_RENDERS = delete(renders).where(
     renders.c.id.in_(
         select(renders.c.id)
-        .where(renders.c.end_time <= _ENDED_BEFORE)
+        .where(
+            renders.c.end_time <= _ENDED_BEFORE,
+            # A video that is kept needs its row.
+            or_(renders.c.video_location.is_(None), renders.c.expire_time <= NOW),
+        )
         .order_by(renders.c.end_time)
         .limit(AT_A_TIME)
     )

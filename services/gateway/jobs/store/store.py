@@ -360,6 +360,7 @@ class Store:
     ) -> None:
         """Drops the events of renders that ended so long ago, and renders that did.
 
+        A render with a video that is kept stays; None keeps all.
         To be called about every minute. Bounded: what is left over goes the next time.
         """
         await self._access.write(lambda work: retention.prune(work, events_after, renders_after))

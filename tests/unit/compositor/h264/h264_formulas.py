@@ -1,4 +1,4 @@
-"""What told pictures show, sample by sample, of whole pictures (y, u, v)."""
+"""What synthesized pictures show, sample by sample, of whole pictures (y, u, v)."""
 
 import numpy as np
 

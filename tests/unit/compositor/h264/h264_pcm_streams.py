@@ -1,4 +1,4 @@
-"""The smallest streams that show told pictures: two stills in I_PCM, and what is told of them.
+"""The smallest streams that show synthesized pictures: two stills in I_PCM, and those.
 
 Nothing is lost in I_PCM, so every sample of a decoded picture is known. All of
 the coded picture is shown: there is no cropping.
@@ -25,7 +25,7 @@ def nal(ref_idc, kind, rbsp):
 
 
 class PcmStream:
-    """Stills A and B as planes (y, u, v), uint8; pictures told of them come after, or between."""
+    """Stills A and B as planes (y, u, v), uint8; synthesized pictures come after, or between."""
 
     def __init__(self, a, b, *, between=False):
         self.mb_rows, self.mb_columns = (n // 16 for n in a[0].shape)
@@ -34,7 +34,7 @@ class PcmStream:
         self.packets = [self._sps(reorder=between) + self._pps() + stills[0], stills[1]]
         self._next_poc = 2 if between else 1002
 
-    def tell(self, slice_data, *, a_first, kind=SLICE_P):
+    def synthesize(self, slice_data, *, a_first, kind=SLICE_P):
         """Adds a picture; `a_first` makes A reference index 0, else B is."""
         header = self._header(kind, frame_num=2, poc=self._next_poc)
         self._next_poc += 2
@@ -120,7 +120,7 @@ class PcmStream:
         return nal(REFERENCE, IDR if idr else NON_IDR, rbsp)
 
     def pictures(self):
-        """The told pictures as planes, in output order, decoded by FFmpeg without a complaint."""
+        """The synthesized pictures as planes, in output order; FFmpeg decodes without complaint."""
         with complaints() as messages:
             codec = av.CodecContext.create("h264", "r")
             codec.thread_count = 1

@@ -1,4 +1,4 @@
-"""A slow reader of told P slices, step by step as ITU-T H.264 writes it.
+"""A slow reader of synthesized P slices, step by step as ITU-T H.264 writes it.
 
 It shares nothing with what it checks but BitReader: macroblocks are read one
 after the other, and motion lies in a grid of 4x4 blocks where neighbours are

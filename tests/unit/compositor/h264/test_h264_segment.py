@@ -7,8 +7,9 @@ from h264_buffer import check
 from h264_x264 import SEGMENT, decoded, moving, same, segment, shown, still, timed_access_units
 
 from compositor.h264.bits import BitstreamError
+from compositor.h264.format import Format
 from compositor.h264.slice_header import SliceType
-from compositor.h264.stream import Format, Stream
+from compositor.h264.stream import Stream
 
 W, H = 112, 80
 COUNT = 30
@@ -43,11 +44,11 @@ def test_a_segment_between_holds(preset, params, size):
     units, pictures = coded(params, preset=preset, size=size)
     intra, stream = new_stream(pictures, size)
     first, a = stream.intra(intra, 0, idr=True)
-    told = [first, stream.hold(a, 1), *stream.segment(pictures, 2)]
+    access_units = [first, stream.hold(a, 1), *stream.segment(pictures, 2)]
     last, b = stream.intra(intra, 2 + COUNT, idr=True)
-    told += [last, stream.hold(b, 3 + COUNT)]
-    check(stream, told)
-    together, alone = shown(stream, told), decoded(units)
+    access_units += [last, stream.hold(b, 3 + COUNT)]
+    check(stream, access_units)
+    together, alone = shown(stream, access_units), decoded(units)
     assert sorted(together) == list(range(COUNT + 4))
     assert [n for n, planes in alone.items() if not same(together[2 + n], planes)] == []
     assert same(together[0], together[1])
@@ -74,9 +75,9 @@ def test_pictures_are_read_one_at_a_time():
             asked.append(picture)
             yield picture
 
-    told = stream.segment(reading(), 0)
+    access_units = stream.segment(reading(), 0)
     for number in range(1, 4):
-        next(told)
+        next(access_units)
         assert len(asked) == number
 
 
@@ -84,11 +85,11 @@ def test_a_still_may_follow_without_an_idr_picture():
     """Nothing of the segment is shown again, but its references are still held."""
     units, pictures = coded(":ref=3")
     intra, stream = new_stream(pictures)
-    told = list(stream.segment(pictures, 0))
+    access_units = list(stream.segment(pictures, 0))
     unit, reference = stream.intra(intra, COUNT, idr=False)
-    told += [unit, stream.hold(reference, COUNT + 1)]
-    check(stream, told)
-    together, alone = shown(stream, told), decoded(units)
+    access_units += [unit, stream.hold(reference, COUNT + 1)]
+    check(stream, access_units)
+    together, alone = shown(stream, access_units), decoded(units)
     assert all(same(together[n], planes) for n, planes in alone.items())
     assert same(together[COUNT], together[COUNT + 1])
 
@@ -99,9 +100,9 @@ def test_long_groups_turn_the_numbers_around():
     assert pictures[0].sps.log2_max_frame_num == 4
     assert 1 << pictures[0].sps.log2_max_pic_order_cnt_lsb < 160
     _, stream = new_stream(pictures)
-    told = list(stream.segment(pictures, 0))
-    check(stream, told)
-    together, alone = shown(stream, told), decoded(units)
+    access_units = list(stream.segment(pictures, 0))
+    check(stream, access_units)
+    together, alone = shown(stream, access_units), decoded(units)
     assert [n for n, planes in alone.items() if not same(together[n], planes)] == []
 
 
@@ -160,9 +161,9 @@ def test_stills_and_segments_may_share_their_pps():
     units, pictures = coded(":ref=1:weightp=0:bframes=0", preset="superfast")
     intra, _ = new_stream(pictures)
     stream = Stream(Format(W, H, 30, 30), pictures[0].pps, intra.pps)
-    told = list(stream.segment(pictures, 0))
+    access_units = list(stream.segment(pictures, 0))
     unit, _ = stream.intra(intra, COUNT, idr=True)
-    together, alone = shown(stream, [*told, unit]), decoded(units)
+    together, alone = shown(stream, [*access_units, unit]), decoded(units)
     assert all(same(together[n], planes) for n, planes in alone.items())
 
 

@@ -1,4 +1,4 @@
-"""Told pictures: what the standard's steps read in them, and what FFmpeg shows of them."""
+"""Synthesized pictures: what the standard's steps read in them, and what FFmpeg shows of them."""
 
 import av
 import numpy as np
@@ -157,7 +157,7 @@ def test_strips_that_are_no_picture_are_refused():
 
 
 @pytest.mark.parametrize(("reference", "mv_x"), [(-1, 0), (2, 0), (0, 8192), (0, -8193)])
-def test_strips_that_cannot_be_told_are_refused(reference, mv_x):
+def test_strips_that_cannot_be_synthesized_are_refused(reference, mv_x):
     with pytest.raises(ValueError, match=r"0 or 1|out of range"):
         Strip(reference, mv_x)
 
@@ -203,7 +203,7 @@ def assert_same(decoded, expected):
 
 def test_a_broken_picture_is_noticed():
     stream = PcmStream(*stills(3, 2))
-    stream.tell(all_skipped(7), a_first=True)
+    stream.synthesize(all_skipped(7), a_first=True)
     with pytest.raises((AssertionError, av.error.InvalidDataError)):
         stream.pictures()
 
@@ -213,14 +213,14 @@ def test_a_skipped_picture_shows_reference_0(a_first):
     a, b = stills(3, 2)
     stream = PcmStream(a, b)
     for _ in range(3):
-        stream.tell(all_skipped(6), a_first=a_first)
+        stream.synthesize(all_skipped(6), a_first=a_first)
     assert_same(stream.pictures(), [a if a_first else b] * 3)
 
 
 def test_a_skipped_picture_between_two_shows_their_mean():
     a, b = stills(3, 2)
     stream = PcmStream(a, b, between=True)
-    stream.tell(all_skipped(6), a_first=True, kind=SLICE_B)
+    stream.synthesize(all_skipped(6), a_first=True, kind=SLICE_B)
     mean = [(pa.astype(int) + pb + 1) // 2 for pa, pb in zip(a, b, strict=True)]
     assert_same(stream.pictures(), [mean])
 
@@ -236,7 +236,7 @@ def test_every_pattern_shows_its_blocks(a_first):
         middle, last = np.zeros((6, 6), bool), np.zeros((6, 6), bool)
         middle[2:4, 2:4] = last[4:6, 4:6] = block
         for shown in (middle, last, np.tile(block, (3, 3))):
-            stream.tell(mosaic(shown), a_first=a_first)
+            stream.synthesize(mosaic(shown), a_first=a_first)
             expected.append(tiled(references, shown))
     assert_same(stream.pictures(), expected)
 
@@ -250,7 +250,7 @@ def test_random_mosaics_show_their_blocks(seeds, mb_columns, mb_rows, a_first):
     for seed in seeds:
         rng = np.random.default_rng(seed)
         shown = rng.random((2 * mb_rows, 2 * mb_columns)) < rng.random()
-        stream.tell(mosaic(shown), a_first=a_first)
+        stream.synthesize(mosaic(shown), a_first=a_first)
         expected.append(tiled(references, shown))
     assert_same(stream.pictures(), expected)
 
@@ -264,7 +264,7 @@ def test_wipes_show_their_edge_at_every_column(mb_columns, a_first):
     for column in range(2 * mb_columns + 1):
         shown = np.zeros((4, 2 * mb_columns), bool)
         shown[:, :column] = True
-        stream.tell(mosaic(shown), a_first=a_first)
+        stream.synthesize(mosaic(shown), a_first=a_first)
         expected.append(tiled(references, shown))
     assert_same(stream.pictures(), expected)
 
@@ -283,7 +283,7 @@ def test_slides_show_both_stills_at_every_even_step(mb_columns, leaving):
                 for n in range(2 * mb_columns)
             ]
             a_first = shift % 4 == 0
-            stream.tell(panned(strips, 3), a_first=a_first)
+            stream.synthesize(panned(strips, 3), a_first=a_first)
             expected.append(moved((a, b) if a_first else (b, a), strips))
     assert_same(stream.pictures(), expected)
 
@@ -299,7 +299,7 @@ def test_vectors_reach_far_outside(mb_columns):
     for i, first in enumerate(FAR):
         for second in FAR:
             strips = [Strip(i % 2, first)] * mb_columns + [Strip(1 - i % 2, second)] * mb_columns
-            stream.tell(panned(strips, 2), a_first=True)
+            stream.synthesize(panned(strips, 2), a_first=True)
             expected.append(moved((a, b), strips))
     assert_same(stream.pictures(), expected)
 
@@ -309,7 +309,7 @@ def test_slides_of_the_widest_kind_show_both_stills():
     stream, expected = PcmStream(a, b), []
     for shift in (2, 8, 250, 1000, 1022, 1024, 1026, 2000, 2040, 2046):
         strips = slide(2048, shift, leaving=shift > 1024)
-        stream.tell(panned(strips, 1), a_first=shift % 4 == 0)
+        stream.synthesize(panned(strips, 1), a_first=shift % 4 == 0)
         references = (a, b) if shift % 4 == 0 else (b, a)
         expected.append(moved(references, strips))
     assert_same(stream.pictures(), expected)
@@ -334,6 +334,6 @@ def test_random_pans_show_their_strips(motions, data, mb_columns, mb_rows):
             st.lists(st.integers(0, len(motions) - 1), min_size=count, max_size=count)
         )
         strips = [Strip(*motions[piece]) for piece in pieces]
-        stream.tell(panned(strips, mb_rows), a_first=True)
+        stream.synthesize(panned(strips, mb_rows), a_first=True)
         expected.append(moved((a, b), strips))
     assert_same(stream.pictures(), expected)

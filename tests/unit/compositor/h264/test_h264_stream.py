@@ -1,4 +1,4 @@
-"""Streams of stills and told pictures: FFmpeg shows what the formulas say, sample for sample."""
+"""Stills and synthesized pictures: FFmpeg shows what the formulas say, sample for sample."""
 
 from functools import cache
 
@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from compositor.h264.bits import BitstreamError
 from compositor.h264.coded import CodedPicture
-from compositor.h264.stream import Format, Stream, Strip, Weight
+from compositor.h264.format import Format
+from compositor.h264.slice_data import Strip
+from compositor.h264.slice_header import Weight
+from compositor.h264.stream import Stream
 
 SIZES = [(112, 80, 30), (70, 50, 30), (854, 480, 30), (1920, 1080, 40)]
 
@@ -295,13 +298,13 @@ def test_pictures_that_have_left_cannot_be_shown(begun):
         stream.hold(a, 9)
     stream.hold(b, 9)
     stream.intra(coded, 10, idr=True)
-    for tell in (
+    for synthesize in (
         lambda: stream.hold(b, 11),
         lambda: stream.scale(b, Weight(64), Weight(64), 11),
         lambda: stream.mosaic(a, b, np.zeros((4, 6), bool), 11),
     ):
         with pytest.raises(ValueError, match="no longer holds"):
-            tell()
+            synthesize()
 
 
 @pytest.mark.parametrize("weight", [0, 128])

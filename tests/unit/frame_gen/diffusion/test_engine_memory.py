@@ -181,6 +181,8 @@ def test_faults_are_told_apart():
     assert fault_of(torch.AcceleratorError("CUDA error: unspecified launch failure")) is (
         Fault.DEVICE_LOST
     )
+    for said in ("unspecified launch failure", "uncorrectable ECC error encountered"):
+        assert fault_of(RuntimeError(f"Triton Error [CUDA]: {said}")) is Fault.DEVICE_LOST
     assert fault_of(RuntimeError("shapes do not match")) is Fault.OTHER
     assert fault_of(ValueError("out of memory")) is Fault.OTHER
 

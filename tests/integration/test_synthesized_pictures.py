@@ -1,4 +1,4 @@
-"""What decoders show of a told video, against the formulas applied to its decoded stills.
+"""What decoders show of a synthesized video, against the formulas applied to its decoded stills.
 
 Stills are taken from the video itself, in whole macroblocks: wipes and slides refer to
 what lies beyond the cropped edges too.
@@ -6,8 +6,8 @@ what lies beyond the cropped edges too.
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import zip_longest
 from math import ceil
 from pathlib import Path
@@ -23,17 +23,18 @@ from compositor.compressed import CompressedEngine
 from compositor.doctor import openh264
 from compositor.doctor.openh264 import OpenH264Decoder
 from compositor.encoder.decoding import DecodingError, FfmpegDecoder
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import X264Coding
 from compositor.gops import ScenePlan
 from compositor.planes import Planes, to_i420
-from compositor.timeline import SceneTiming, Timeline, plan
+from compositor.timeline import Timeline
 from rpckit.video import PRESETS, Preset, Quality, Transition
+from tests.support.compressed import FileSink, Ready, Slot, timeline_of
 from tests.support.natural import still
 
 EXAMPLES = int(os.environ.get("GATOR_CONFORMANCE_EXAMPLES", "40"))
 """Timelines that are tried; more on demand."""
 LEVELS = {Transition.CROSSFADE: 2, Transition.FADE: 2}
-"""By how much a told sample may be off; 0 where it is not said."""
+"""By how much a synthesized sample may be off; 0 where it is not said."""
 
 
 def _why_no_openh264() -> str:
@@ -47,38 +48,6 @@ def _why_no_openh264() -> str:
 NO_OPENH264 = _why_no_openh264()
 
 
-class Ready:
-    """Stills that are all there."""
-
-    def __init__(self, planes: Sequence[Planes]) -> None:
-        self._planes = iter(planes)
-
-    def get(self, timeout: float | None = None) -> Planes | None:
-        return next(self._planes, None)
-
-    def release(self) -> None:
-        pass
-
-
-class File:
-    """A sink that is a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
-
-    def write(self, data: bytes) -> int:
-        return self._file.write(data)
-
-    def progress(self, frames: int) -> None:
-        pass
-
-    def check(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self._file.close()
-
-
 @dataclass(frozen=True)
 class Made:
     preset: Preset
@@ -90,24 +59,17 @@ class Made:
 def make(
     folder: Path,
     preset: Preset,
-    slots: Sequence[tuple[int, Transition, int]],
+    slots: Sequence[Slot],
     gop_seconds: float = 8,
     pictures: Sequence[Planes] | None = None,
 ) -> Made:
     """A video of (pictures of the slot, transition, pictures of the transition)."""
-    timeline = plan(
-        [
-            SceneTiming(Fraction(count, preset.fps), transition, Fraction(n, preset.fps))
-            for count, transition, n in slots
-        ],
-        preset.fps,
-    )
-    engine = CompressedEngine(Coding(threads=2, gop_seconds=gop_seconds))
+    timeline = timeline_of(preset, slots)
+    engine = CompressedEngine(X264Coding(threads=2, gop_seconds=gop_seconds))
     path = folder / "video.mp4"
-    sink = File(path)
     shown = pictures or [to_i420(still(i, preset.width, preset.height)) for i in range(len(slots))]
-    engine.compose(preset, timeline, Ready(shown), sink)
-    sink.close()
+    with closing(FileSink(path)) as sink:
+        engine.compose(preset, timeline, Ready(shown), sink)
     return Made(preset, timeline, engine.scenes(preset, timeline), path)
 
 
@@ -193,8 +155,8 @@ def visible(picture: Planes, preset: Preset) -> tuple[np.ndarray, ...]:
     return picture.y[:height, :width], picture.u[half], picture.v[half]
 
 
-def assert_as_told(made: Made) -> None:
-    """Holds are their stills, and told transitions the formulas of them."""
+def assert_as_synthesized(made: Made) -> None:
+    """Holds are their stills, and synthesized transitions the formulas of them."""
     stills: dict[int, Planes] = {}
     shown: dict[int, Planes] = {}
     firsts = {scene.slot.first_frame: i for i, scene in enumerate(made.scenes)}
@@ -213,11 +175,13 @@ def assert_as_told(made: Made) -> None:
         scene = made.scenes[current]
         if number < scene.first_transition_frame:
             assert np.array_equal(picture.i420, stills[current].i420), f"hold {number}"
-        elif scene.told:
+        elif scene.synthesized:
             shown[number - scene.first_transition_frame] = picture
     assert count == made.timeline.frame_count
     assert checked == sum(
-        scene.slot.transition_frame_count for scene in made.scenes if scene.transition_is_told
+        scene.slot.transition_frame_count
+        for scene in made.scenes
+        if scene.transition_is_synthesized
     )
 
 
@@ -247,8 +211,10 @@ def test_presets(quality, tmp_path):
         shown, hold, blend = [Transition.CROSSFADE, Transition.SLIDE, Transition.DISSOLVE], 1, 15
     slots = [(hold + blend, transition, blend) for transition in shown]
     made = make(tmp_path, preset, [*slots, (3, Transition.FADE, 0)])
-    assert [scene.told for scene in made.scenes[:-1]] == [t is not Transition.ZOOM for t in shown]
-    assert_as_told(made)
+    assert [scene.synthesized for scene in made.scenes[:-1]] == [
+        t is not Transition.ZOOM for t in shown
+    ]
+    assert_as_synthesized(made)
     assert_another_decoder_agrees(made)
 
 
@@ -268,7 +234,7 @@ SMALL = Preset(width=64, height=48, fps=24, bitrate=400_000, h264_level=30, use_
 def test_lengths(slots, tmp_path):
     few = [to_i420(still(i, SMALL.width, SMALL.height)) for i in range(7)]
     made = make(tmp_path, SMALL, slots, 10, [few[i % 7] for i in range(len(slots))])
-    assert_as_told(made)
+    assert_as_synthesized(made)
     assert_another_decoder_agrees(made)
 
 
@@ -314,7 +280,7 @@ def test_any_timeline(tmp_path, video):
     preset, slots, gop_seconds, kinds = video
     stills = [picture(kind, i, preset) for i, kind in enumerate(kinds)]
     made = make(tmp_path, preset, slots, gop_seconds, stills)
-    assert_as_told(made)
+    assert_as_synthesized(made)
     assert_another_decoder_agrees(made)
 
 

@@ -1,4 +1,4 @@
-"""Which transitions are told, and how near their weights come to the formulas."""
+"""Which transitions are synthesized, and how near their weights come to the formulas."""
 
 from fractions import Fraction
 
@@ -7,9 +7,9 @@ import pytest
 
 from compositor.planes import BLACK_Y, NEUTRAL_C
 from compositor.rate import Ceiling
-from compositor.telling import (
+from compositor.synthesis import (
     LONGEST,
-    can_be_told,
+    can_be_synthesized,
     crossfade_weight,
     fade_weights,
     slide_pivot,
@@ -28,8 +28,8 @@ def ceiling(preset: Preset) -> Ceiling:
     return Ceiling(preset.bitrate * 1.5, preset.bitrate * 2, 1e9)
 
 
-def told(transition: Transition, frames: int, preset: Preset = HIGH) -> bool:
-    return can_be_told(Slot(0, frames + 1, transition, frames), preset, ceiling(preset))
+def synthesized(transition: Transition, frames: int, preset: Preset = HIGH) -> bool:
+    return can_be_synthesized(Slot(0, frames + 1, transition, frames), preset, ceiling(preset))
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
@@ -38,25 +38,25 @@ def rounded(values: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("transition", [Transition.CROSSFADE, Transition.FADE])
 def test_weights_of_7_bits_reach_to_255_pictures(transition):
-    assert told(transition, 255)
-    assert not told(transition, 256)
+    assert synthesized(transition, 255)
+    assert not synthesized(transition, 256)
 
 
-def test_a_zoom_is_coded_and_a_wipe_told():
-    assert not told(Transition.ZOOM, 1)
-    assert told(Transition.WIPE, 600)
+def test_a_zoom_is_coded_and_a_wipe_synthesized():
+    assert not synthesized(Transition.ZOOM, 1)
+    assert synthesized(Transition.WIPE, 600)
 
 
-def test_a_dissolve_is_told_under_the_ceiling():
-    assert told(Transition.DISSOLVE, 15)
-    assert told(Transition.DISSOLVE, 300)
-    assert told(Transition.DISSOLVE, 30, PREMIUM)
-    assert not told(Transition.DISSOLVE, 600, PREMIUM)
+def test_a_dissolve_is_synthesized_under_the_ceiling():
+    assert synthesized(Transition.DISSOLVE, 15)
+    assert synthesized(Transition.DISSOLVE, 300)
+    assert synthesized(Transition.DISSOLVE, 30, PREMIUM)
+    assert not synthesized(Transition.DISSOLVE, 600, PREMIUM)
 
 
 @pytest.mark.parametrize("frames", [1, 3, 15, 16, 17, 30, 60, 600])
 def test_a_wide_slide_has_a_picture_to_refer_to_half_way(frames):
-    assert told(Transition.SLIDE, frames, PREMIUM)
+    assert synthesized(Transition.SLIDE, frames, PREMIUM)
     shifts = [slide_shift(Fraction(k + 1, frames + 1), 3840) for k in range(frames)]
     pivot = slide_pivot(shifts, 3840)
     assert pivot is not None
@@ -65,8 +65,8 @@ def test_a_wide_slide_has_a_picture_to_refer_to_half_way(frames):
 
 @pytest.mark.parametrize("frames", [2, 4, 14])
 def test_a_wide_slide_without_a_picture_near_its_middle_is_coded(frames):
-    assert not told(Transition.SLIDE, frames, PREMIUM)
-    assert told(Transition.SLIDE, frames, HIGH)
+    assert not synthesized(Transition.SLIDE, frames, PREMIUM)
+    assert synthesized(Transition.SLIDE, frames, HIGH)
 
 
 def test_a_crossfade_is_within_2_levels():

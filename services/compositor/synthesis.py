@@ -1,9 +1,9 @@
-"""Transitions that are told in syntax: which can be, and their pictures.
+"""Transitions that are synthesized as syntax: which can be, and their pictures.
 
 A crossfade picture is both stills, weighted; a fade picture one still, weighted
 with an offset to black; a wipe or a dissolve takes each block of 8x8 from one of
-them; a slide moves both. The weights have 7 bits, and that is where telling
-ends: see `can_be_told`.
+them; a slide moves both. The weights have 7 bits, and that is where synthesis
+ends: see `can_be_synthesized`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _QUARTER = 4
 """Motion vectors count quarters of a sample."""
 
 
-def can_be_told(slot: Slot, preset: Preset, ceiling: Ceiling) -> bool:
-    """Whether the pictures of the slot's transition can be told as exactly as they are asked for.
+def can_be_synthesized(slot: Slot, preset: Preset, ceiling: Ceiling) -> bool:
+    """Whether the slot's transition can be synthesized as exactly as it is asked for.
 
     A zoom cannot: it needs samples between samples. A crossfade and a fade up
     to 255 pictures. A wipe always; a dissolve unless it would need more than the
@@ -52,12 +52,12 @@ def can_be_told(slot: Slot, preset: Preset, ceiling: Ceiling) -> bool:
         case Transition.WIPE:
             return True
         case Transition.SLIDE:
-            return _slide_can_be_told(slot, preset.width)
+            return _slide_can_be_synthesized(slot, preset.width)
         case Transition.DISSOLVE:
             return _dissolve_fits(slot, preset, ceiling)
 
 
-def _slide_can_be_told(slot: Slot, width: int) -> bool:
+def _slide_can_be_synthesized(slot: Slot, width: int) -> bool:
     shifts = [slide_shift(p, width) for p in slot.progress()]
     return all(_reaches(width, shift) for shift in shifts) or slide_pivot(shifts, width) is not None
 
@@ -109,7 +109,7 @@ Steps = list[tuple[int, Fraction]]
 
 
 @dataclass(frozen=True)
-class TransitionTeller:
+class TransitionSynthesizer:
     """Writes the pictures of transitions into a stream."""
 
     stream: Stream
@@ -133,7 +133,7 @@ class TransitionTeller:
             case Transition.SLIDE:
                 return self._slide(a, b, steps)
             case Transition.ZOOM:
-                raise ValueError("a zoom cannot be told")
+                raise ValueError("a zoom cannot be synthesized")
 
     def _crossfade(self, a: Reference, b: Reference, steps: Steps) -> Iterator[AccessUnit]:
         for frame, p in steps:
@@ -176,7 +176,7 @@ class TransitionTeller:
         """
         width = self.preset.width
         middle = slide_pivot(shifts, width)
-        assert middle is not None  # noqa: S101 - `can_be_told` said so
+        assert middle is not None  # noqa: S101 - `can_be_synthesized` said so
         half = shifts[middle]
         strips = self._slid(half, half, half - width)
         unit, pivot = self.stream.pan(a, b, strips, steps[middle][0], keep=True)

@@ -1,4 +1,4 @@
-"""Slices that are told, not coded, as samples of an MP4 track: ITU-T H.264 clause 7.3.2.10."""
+"""Synthesized slices as samples of an MP4 track: ITU-T H.264 clause 7.3.2.10."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from compositor.h264.slice_header import SliceHeader
 
 
 @dataclass(frozen=True, slots=True)
-class ToldSlice:
+class SynthesizedSlice:
     """A slice without a residual, ready but for its place in output order.
 
     A held scene is thousands of pictures that differ in nothing else.
@@ -27,7 +27,7 @@ class ToldSlice:
     lsb_mask: int
 
     @classmethod
-    def of(cls, header: SliceHeader, slice_data: Bits, sps: Sps, pps: Pps) -> ToldSlice:
+    def of(cls, header: SliceHeader, slice_data: Bits, sps: Sps, pps: Pps) -> SynthesizedSlice:
         """The slice of `header`, whose pic_order_cnt_lsb is 0, with CAVLC `slice_data`."""
         writer = BitWriter()
         writer.append(header.write(sps, pps))
