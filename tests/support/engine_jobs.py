@@ -7,8 +7,10 @@ import math
 import threading
 
 import numpy as np
+import pytest
 import torch
 
+from frame_gen.diffusion.decoding import Decoder
 from frame_gen.diffusion.job import Failure, Image, Job, Preview, Progress
 from frame_gen.diffusion.models import LoadedModel
 
@@ -75,6 +77,43 @@ class Recorder:
             self.after_end += bool(self.ends)
             where.append(what)
             self._wake.notify_all()
+
+
+class Held(Recorder):
+    """Holds its engine at the first step until it may go on: no image is made before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def progress(self, progress):
+        super().progress(progress)
+        self.go_on.wait(TIMEOUT)
+
+
+def until_it_closes(engine) -> None:
+    """Holds an engine from a listener until it is told to close."""
+    with engine._wake:
+        engine._wake.wait_for(lambda: engine._closing, TIMEOUT)
+
+
+def keep_every_preview(patch: pytest.MonkeyPatch) -> None:
+    """Lets engines wait for previews, which they leave out where the decoder is behind."""
+    shown = threading.Event()
+    show, ask = Decoder._show, Decoder.preview
+
+    def tell(decoder, *what):
+        show(decoder, *what)
+        shown.set()
+
+    def wait(decoder, item):
+        shown.clear()
+        ask(decoder, item)
+        if item.estimate is not None:
+            shown.wait(TIMEOUT)
+
+    patch.setattr(Decoder, "_show", tell)
+    patch.setattr(Decoder, "preview", wait)
 
 
 def loaded(pipeline, **more) -> LoadedModel:

@@ -31,8 +31,15 @@ def entry(token: str, name: str, owner: str, **more: object) -> str:
 
 def token_file(file: Path, **tokens: str) -> Path:
     """A file that knows `owner=token` pairs."""
-    file.write_text("\n".join(entry(token, owner, owner) for owner, token in tokens.items()))
-    return file
+    text = "\n".join(entry(token, owner, owner) for owner, token in tokens.items())
+    return replaced(file, text)
+
+
+def replaced(file: Path, text: str) -> Path:
+    """Another file of that name. One written anew at once may be as long and no later."""
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(text)
+    return new.replace(file)
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

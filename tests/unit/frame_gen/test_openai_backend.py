@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frame_gen.backends.base import BackendError, Preview, Queued
+from frame_gen.backends.base import BackendError, GenerationRequest, Preview, Queued
 from frame_gen.backends.fallback import Done, FallbackChain
 from frame_gen.backends.openai import OpenAIBackend
 from frame_gen.backends.openai_images.models import RETIRED
@@ -33,6 +33,7 @@ from tests.support.openai_server import (
     silence,
     stream,
 )
+from tests.support.passing_time import PassingTime
 
 
 @pytest.fixture
@@ -186,12 +187,15 @@ async def test_a_server_that_cannot_be_reached_costs_nothing(
 
 @pytest.mark.parametrize("slow", [silence(), half(then_wait=True)])
 async def test_a_time_out_ends_the_request_and_is_not_tried_again(
-    server: OpenAIServer, tmp_path: Path, slow: Reply
+    server: OpenAIServer, tmp_path: Path, clock: PassingTime, slow: Reply
 ) -> None:
     server.script.append(slow)
-    async with backend(buying(server, tmp_path, timeout=1.0)) as openai:
+    async with backend(buying(server, tmp_path, timeout=100.0)) as openai:
+        task = asyncio.create_task(frame_of(openai))
+        await server.until(lambda: len(server.requests) == 1)
+        clock.go_on(100.0)
         with pytest.raises(BackendError) as caught:
-            await frame_of(openai)
+            await task
         assert caught.value.reason is Reason.DEADLINE_EXCEEDED
         await server.until(lambda: server.hang_ups == 1)
         with pytest.raises(BackendError, match="timed out"):
@@ -257,16 +261,24 @@ async def test_at_most_so_many_requests_at_a_time(server: OpenAIServer, tmp_path
     server.script.extend([held(release)] * 7)
     async with backend(buying(server, tmp_path, max_concurrent=3)) as openai:
         scenes = [replace(SCENE, scene_index=index) for index in range(7)]
-        tasks = [asyncio.create_task(events_of(openai, scene)) for scene in scenes]
+        positions: list[int] = []
+        all_wait = asyncio.Event()
+
+        async def heard(scene: GenerationRequest) -> None:
+            async for event in openai.generate(scene):
+                if isinstance(event, Queued):
+                    positions.append(event.position)
+                    if len(positions) == 4:
+                        all_wait.set()
+
+        tasks = [asyncio.create_task(heard(scene)) for scene in scenes]
+        await all_wait.wait()
         await server.until(lambda: len(server.requests) == 3)
         release.set()
-        heard = await asyncio.gather(*tasks)
+        await asyncio.gather(*tasks)
     assert server.most_at_once == 3
     assert len(server.requests) == 7
-    positions = [
-        event.position for events in heard for event in events if isinstance(event, Queued)
-    ]
-    assert sorted(positions) == [0, 1, 2, 3]
+    assert positions == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("limit", ["images_per_render", "images_per_day"])
@@ -411,16 +423,17 @@ async def test_the_provenance_tells_what_openai_refused(
 
 
 async def test_out_of_time_in_the_chain_it_counts_as_paid(
-    server: OpenAIServer, tmp_path: Path
+    server: OpenAIServer, tmp_path: Path, clock: PassingTime
 ) -> None:
     async with backend(buying(server, tmp_path)) as openai:
-        # The first image waits for packages to be imported, which may take as long.
-        await frame_of(openai, replace(SCENE, scene_index=1))
         server.script.append(silence())
-        chain = FallbackChain([openai], frame_timeout=2.0)
+        chain = FallbackChain([openai], frame_timeout=100.0)
+        making = asyncio.ensure_future(anext(chain.generate(SCENE)))
+        await server.until(lambda: len(server.requests) == 1)
+        clock.go_on(100.0)
         with pytest.raises(GatorError, match="longer than a frame may take"):
-            _ = [event async for event in chain.generate(SCENE)]
+            await making
         await server.until(lambda: server.hang_ups == 1)
         with pytest.raises(BackendError, match="was cancelled"):
             await frame_of(openai)
-    assert len(server.requests) == 2
+    assert len(server.requests) == 1

@@ -29,7 +29,7 @@ async def buyer(
         "OPENAI_BASE_URL": server.base_url,
         "GATOR_OPENAI_PURCHASES_URL": folder.as_uri(),
         "GATOR_OPENAI_SIZE": "64x32",
-        "GATOR_OPENAI_TIMEOUT": "10",
+        "GATOR_OPENAI_TIMEOUT": "100",
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -51,7 +51,7 @@ async def buyer(
 
 async def line(process: asyncio.subprocess.Process) -> str:
     assert process.stdout
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         return (await process.stdout.readline()).decode().strip()
 
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.jobs import live_feeds
 from gateway.jobs.live_form import RECENT
 from gateway.jobs.objects import Objects
-from gateway.jobs.videos import ContentTag, Ending, StoredVideo, Videos
+from gateway.jobs.videos import ContentTag, Ending, StoredVideo, Videos, live_folder
 from rpckit.errors import Code, GatorError, Reason
 from rpckit.testing import other_tasks
 from rpckit.video import VideoForm
@@ -239,7 +239,9 @@ async def test_who_waits_for_more_of_what_was_deleted_is_told(videos, replica, o
                 assert len(await anext(chunks)) == 300 * KIB
         async with aclosing(replica.follow(ID, 1, 600 * KIB).chunks()) as chunks:
             waiting = asyncio.ensure_future(failure(anext(chunks)))
-            await settled()
+            # What is deleted before it is known to be there would be waited for.
+            async with replica.using(live_folder(ID, 1)) as form:
+                assert await form.reaches(600 * KIB - 1)
             await objects.delete_below("outputs")
             error = await waiting
     assert error.reason is Reason.CONTENT_CHANGED

@@ -257,14 +257,14 @@ def test_help_does_not_load_grpc():
 async def test_a_signal_cancels_and_leaves_no_file(gateway, tmp_path, number, status):
     gateway.script = hang
     process = await start("render", "a", "--server", gateway.address, "-o", "f.mp4")
-    assert await asyncio.to_thread(gateway.started.wait, 60)
+    assert await asyncio.to_thread(gateway.started.wait, 100)
     await part_file(tmp_path)
     process.send_signal(number)
     _, errors = await process.communicate()
     assert process.returncode == status
     assert errors.decode() == "Render r-1 is cancelled. Nothing was written.\n"
     assert gateway.cancelled == ["r-1"]
-    assert await asyncio.to_thread(gateway.ended.wait, 30)
+    assert await asyncio.to_thread(gateway.ended.wait, 100)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -289,7 +289,7 @@ async def test_a_reader_that_goes_away_ends_the_render(gateway):
     process.stdout._transport.close()
     assert await process.wait() == 1
     assert await process.stderr.read() == b""
-    assert await asyncio.to_thread(gateway.ended.wait, 30)
+    assert await asyncio.to_thread(gateway.ended.wait, 100)
 
 
 async def test_ctrl_c_works_though_nobody_reads(gateway):

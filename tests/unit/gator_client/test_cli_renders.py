@@ -309,9 +309,16 @@ async def written(name):
         await asyncio.sleep(0.01)
 
 
+PATIENT = """
+from gator_client.cli import main, rendering
+rendering._LOOK_BACK = 60.0
+main()
+"""
+
+
 async def start(*args):
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gator_client.cli", *args),
+        *(sys.executable, "-c", PATIENT, *args),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -346,7 +353,7 @@ async def test_ctrl_c_when_the_render_was_faster(gateway, on_server):
 
     gateway.script = script
     process = await start("render", "a", "-o", "f.mp4")
-    assert await asyncio.to_thread(gateway.started.wait, 60)
+    assert await asyncio.to_thread(gateway.started.wait, 100)
     while not any(path.stat().st_size for path in Path.cwd().iterdir()):  # noqa: ASYNC110 - a file
         await asyncio.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -139,8 +139,8 @@ async def test_a_render_that_failed_for_want_of_a_service_is_not_asked_for_again
     assert gateway.cancelled == []
 
 
-async def test_a_server_that_does_not_come_back(gateway, monkeypatch):
-    monkeypatch.setattr(attached, "PATIENCE", 0.3)
+async def test_a_server_that_does_not_come_back(gateway, clock):
+    clock.between = attached.PATIENCE
     gateway.script = breaking(FIRST, *[[BrokenConnectionError()]] * 100)
     async with AsyncClient(gateway.address) as client:
         with pytest.raises(RenderError) as caught:
@@ -199,9 +199,16 @@ def test_leaving_the_sync_iterator_cancels_the_render(gateway):
     assert gateway.cancelled == ["r-1"]
 
 
-async def test_a_deadline_that_passes_cancels_the_render(gateway):
-    gateway.script = hang
-    async with AsyncClient(gateway.address, timeout=0.5) as client:
+async def test_a_deadline_that_passes_cancels_the_render(gateway, clock):
+    async def script(request):
+        yield accepted(request)
+        if len(gateway.requests) == 1:
+            clock.now += 1000
+            raise BrokenConnectionError
+        await asyncio.Event().wait()
+
+    gateway.script = script
+    async with AsyncClient(gateway.address, timeout=1000) as client:
         with pytest.raises(RenderError) as caught:
             [event async for event in client.render("a hill")]
     assert caught.value.code == "DEADLINE_EXCEEDED"

@@ -47,11 +47,11 @@ from rpckit.testing import LoopbackSettings
 
 
 async def started(gateway):
-    assert await asyncio.to_thread(gateway.started.wait, 30)
+    assert await asyncio.to_thread(gateway.started.wait, 100)
 
 
 async def ended(gateway):
-    assert await asyncio.to_thread(gateway.ended.wait, 30)
+    assert await asyncio.to_thread(gateway.ended.wait, 100)
 
 
 async def test_yields_what_happens_and_the_result_last(gateway):
@@ -244,7 +244,7 @@ async def test_cancelling_while_the_disk_is_busy_leaves_no_file(gateway, tmp_pat
     monkeypatch.setattr(os, "fsync", fsync)
     async with AsyncClient(gateway.address) as client:
         call = asyncio.create_task(client.render_to_file("a hill", tmp_path / "film.mp4"))
-        assert await asyncio.to_thread(syncing.wait, 30)
+        assert await asyncio.to_thread(syncing.wait, 100)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -407,7 +407,7 @@ def test_leaving_the_sync_iterator_cancels_the_call(gateway):
     with Client(gateway.address) as client:
         for _ in client.render("a hill"):
             break
-        assert gateway.ended.wait(30)
+        assert gateway.ended.wait(100)
 
 
 def test_an_error_in_the_sync_client_ends_the_call(gateway, tmp_path):
@@ -415,7 +415,7 @@ def test_an_error_in_the_sync_client_ends_the_call(gateway, tmp_path):
     with Client(gateway.address) as client:
         with pytest.raises(ZeroDivisionError):
             client.render_to_file("a", tmp_path / "a.mp4", on_event=lambda _: 1 / 0)
-        assert gateway.ended.wait(30)
+        assert gateway.ended.wait(100)
     assert list(tmp_path.iterdir()) == []
 
 

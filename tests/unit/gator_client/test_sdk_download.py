@@ -331,8 +331,8 @@ async def test_what_was_written_to_what_is_no_file_cannot_begin_anew(gateway, re
     assert memory.getvalue() == VIDEO[:5000]
 
 
-async def test_a_server_that_stays_away(gateway, render_id, path, tmp_path, monkeypatch):
-    monkeypatch.setattr(downloading, "PATIENCE", 0.3)
+async def test_a_server_that_stays_away(gateway, render_id, path, tmp_path, clock):
+    clock.between = downloading.PATIENCE
 
     async def away(request, attempt):
         raise BrokenConnectionError

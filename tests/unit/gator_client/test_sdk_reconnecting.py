@@ -5,26 +5,10 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
-from gator_client import ConnectionLost, RenderError, reconnecting
+from gator_client import ConnectionLost, RenderError
 from gator_client.reconnecting import ReconnectingStream
 
 PATIENCE = 120
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(reconnecting, "time", clock)
-    monkeypatch.setattr(reconnecting, "_wait", lambda _: 0)
-    return clock
 
 
 def broken(code=grpc.StatusCode.UNAVAILABLE, details="Socket closed"):

@@ -98,7 +98,7 @@ async def test_leaving_a_render_cancels_it_with_a_token_too(asking):
             async for event in events:
                 assert isinstance(event, RenderAccepted)
                 break
-        assert await asyncio.to_thread(asking.ended.wait, 10)
+        assert await asyncio.to_thread(asking.ended.wait, 60)
 
 
 async def test_a_token_goes_by_tls_beyond_this_machine(tmp_path, settings):

@@ -9,7 +9,7 @@ from rpckit.auth_tokens import TokenFile
 from rpckit.errors import GatorError, Reason
 from rpckit.identity import EVERYTHING, Identity, Scope
 from rpckit.settings import SettingsError
-from tests.support.tokens import entry
+from tests.support.tokens import entry, replaced
 
 TOKEN = "gator_0123456789abcdef0123456789abcdef"
 
@@ -57,10 +57,10 @@ async def test_scopes_and_time_bound_a_token(file):
 async def test_a_file_that_changes_counts_at_once(file):
     file.write_text(entry(TOKEN, "ci", "team-a"))
     tokens = TokenFile(file)
-    file.write_text(entry("new", "ci", "team-a"))
+    replaced(file, entry("new", "ci", "team-a"))
     assert await tokens.identify(TOKEN) is None
     assert (await tokens.identify("new")).owner == "team-a"
-    file.write_text("token = []")
+    replaced(file, "token = []")
     assert await tokens.identify("new") is None
 
 
@@ -71,9 +71,9 @@ async def test_a_file_that_cannot_be_used_changes_nothing(file, content):
     if content is None:
         file.unlink()
     else:
-        file.write_text(content)
+        replaced(file, content)
     assert (await tokens.identify(TOKEN)).owner == "team-a"
-    file.write_text(entry("new", "ci", "team-b"))
+    replaced(file, entry("new", "ci", "team-b"))
     assert (await tokens.identify("new")).owner == "team-b"
     assert await tokens.identify(TOKEN) is None
 

@@ -23,7 +23,8 @@ def service(ready: asyncio.Event) -> Service:
     return Service("probed", "gator.test.Probed", lambda server: None, is_ready, nothing)
 
 
-async def test_a_server_that_waits_for_its_database_lives_and_is_not_ready():
+async def test_a_server_that_waits_for_its_database_lives_and_is_not_ready(monkeypatch):
+    monkeypatch.setattr("rpckit.probe.TIMEOUT", 60.0)
     ready = asyncio.Event()
     settings = LoopbackSettings(health_listen="127.0.0.1:0")
     async with RunningServer(service(ready), settings) as server:

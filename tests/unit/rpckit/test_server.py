@@ -115,10 +115,9 @@ async def test_a_client_that_leaves_runs_the_servicers_finally(prompt):
         call = stub.GenerateFrame(pb.GenerateFrameRequest(prompt=prompt))
         await servicer.waiting.wait()
         call.cancel()
-        async with asyncio.timeout(5):
-            await servicer.cleaned.wait()
-            while calls := other_tasks() - before:
-                await asyncio.wait(calls)
+        await servicer.cleaned.wait()
+        while calls := other_tasks() - before:
+            await asyncio.wait(calls)
 
 
 async def test_a_reader_that_stops_reading_is_given_up_after_the_write_timeout():
@@ -127,8 +126,7 @@ async def test_a_reader_that_stops_reading_is_given_up_after_the_write_timeout()
     async with connected(service(servicer), settings) as channel:
         stub = stubs.FrameGenServiceStub(channel)
         call = stub.GenerateFrame(pb.GenerateFrameRequest(prompt="flood"))
-        async with asyncio.timeout(10):
-            await servicer.cleaned.wait()
+        await servicer.cleaned.wait()
         call.cancel()
 
 
@@ -140,10 +138,9 @@ async def test_its_call_ends_on_the_server_though_it_never_reads_again():
     ):
         stub = stubs.FrameGenServiceStub(channel)
         call = stub.GenerateFrame(pb.GenerateFrameRequest(prompt="flood"))
-        async with asyncio.timeout(10):
-            await servicer.waiting.wait()
-            await server._calls.idle()
-            _, error = await collect(call)
+        await servicer.waiting.wait()
+        await server._calls.idle()
+        _, error = await collect(call)
     assert error.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -215,22 +212,22 @@ async def test_health_follows_readiness_and_starts_not_serving():
         states = health.Watch(health_pb2.HealthCheckRequest(service=NAME))
         assert (await states.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         ready.set()
-        async with asyncio.timeout(10):
-            assert (await states.read()).status == health_pb2.HealthCheckResponse.SERVING
+        assert (await states.read()).status == health_pb2.HealthCheckResponse.SERVING
         states.cancel()
 
 
 async def test_a_watcher_of_health_does_not_hold_up_the_stop():
-    server = RunningServer(service(Scripted()), LoopbackSettings(grace=60))
+    server = RunningServer(service(Scripted()), LoopbackSettings(grace=3600))
     async with open_channel((await server.__aenter__()).address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         await watch.read()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):  # less than pytest's, and much less than the grace
             await server.__aexit__(None, None, None)
         watch.cancel()
 
 
-async def test_stop_ends_a_running_call_after_the_grace_and_frees_the_service():
+async def test_stop_ends_a_running_call_after_the_grace_and_frees_the_service(monkeypatch):
+    monkeypatch.setattr("rpckit.server.LAST_WORD", 60.0)
     servicer = Scripted()
     closed = asyncio.Event()
 
@@ -277,7 +274,7 @@ async def test_no_server_is_downstream_unavailable():
     async with open_channel("127.0.0.1:1") as channel:
         stub = stubs.FrameGenServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await stub.GetCapabilities(pb.GetCapabilitiesRequest(), timeout=5)
+            await stub.GetCapabilities(pb.GetCapabilitiesRequest(), timeout=60)
     error = from_rpc_error(raised.value, "frame_gen")
     assert error.reason is Reason.DOWNSTREAM_UNAVAILABLE
     assert error.code is Code.UNAVAILABLE

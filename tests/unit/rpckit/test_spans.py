@@ -16,7 +16,7 @@ from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as stubs
 from rpckit import trace_export, tracing
 from rpckit.errors import GatorError, Reason
 from rpckit.status import from_rpc_error
-from rpckit.testing import connected, scripted
+from rpckit.testing import LoopbackSettings, connected, scripted
 from rpckit.trace_export import exported_traces
 from rpckit.tracing import begun, client_span, current_origin, of_origin, past_span, span
 from tests.support.spans import named, recorded_spans
@@ -101,7 +101,8 @@ async def test_the_span_of_a_call_has_the_code_with_which_it_ended(prompt, code,
 
 async def test_a_call_that_its_caller_leaves_is_cancelled():
     with recorded_spans() as spans:
-        async with connected(service()) as channel:
+        # The server must hear of it before it ends the call by itself.
+        async with connected(service(), LoopbackSettings(grace=3600)) as channel:
             left = stubs.FrameGenServiceStub(channel).GenerateFrame(pb.GenerateFrameRequest())
             async for _ in left:
                 break

@@ -25,7 +25,7 @@ def served(tmp_path, monkeypatch):
 
 
 def downloader(stopped=lambda: False):
-    return Downloader(5.0, stopped)
+    return Downloader(60.0, stopped)
 
 
 def download(model=None, **more):
@@ -50,7 +50,7 @@ def test_progress_is_told_while_it_downloads(served):
     seen = []
 
     def watch():
-        served.half_sent.wait(30)
+        served.half_sent.wait(60)
         while not seen or seen[-1] is None or not seen[-1].done:
             seen.append(running.progress)
         served.held.set()
@@ -69,7 +69,7 @@ def test_a_download_that_nobody_wants_any_more_stops_and_goes_on_later(served):
     stopped = threading.Event()
 
     def stop():
-        served.half_sent.wait(30)
+        served.half_sent.wait(60)
         stopped.set()
         served.held.set()
 

@@ -13,6 +13,7 @@ from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as stubs
 from gator.type.v1 import frame_pb2
 from rpckit.server import RunningServer
+from tests.support.engine_jobs import keep_every_preview
 from tests.support.model_folders import save
 
 
@@ -48,7 +49,8 @@ def request(**more):
     return pb.GenerateFrameRequest(**values)
 
 
-async def test_a_frame_comes_with_its_events_and_its_provenance(client):
+async def test_a_frame_comes_with_its_events_and_its_provenance(client, monkeypatch):
+    keep_every_preview(monkeypatch)
     messages = [message async for message in client.GenerateFrame(request())]
     kinds = [message.WhichOneof("event") for message in messages]
     assert kinds[0] == "queued"

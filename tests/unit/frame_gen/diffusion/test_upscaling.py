@@ -19,6 +19,7 @@ from frame_gen.diffusion.download import Downloader
 from frame_gen.diffusion.settings import DiffusersSettings
 from frame_gen.diffusion.upscaling import NotUpscaled, NoUpscaler, Plan, plan, start
 from tests.support.model_folders import entry, hollow_model, save
+from tests.support.passing_time import PassingTime
 from tests.support.tiny_transformers import pixart_pipeline
 from tests.support.tiny_upscalers import latent_upscaler, x4_upscaler
 
@@ -54,8 +55,10 @@ async def backends():
         return made[-1]
 
     yield make
-    for backend in made:
-        await backend.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frame_gen.diffusion.host._CLOSE_SECONDS", 100.0)
+        for backend in made:
+            await backend.close()
     names = {thread.name for thread in threading.enumerate()}
     assert not [name for name in names if name.startswith("gator-")]
 
@@ -152,14 +155,21 @@ async def test_memory_that_runs_out_in_the_upscaler_costs_no_image(backends, fol
     assert size(await generated(backend)) == (256, 128)
 
 
-async def test_a_frame_that_is_nearly_late_is_not_enlarged(backends, folders):
+async def test_a_frame_that_is_nearly_late_is_not_enlarged(backends, folders, monkeypatch):
     slow = upscaler(folders["x2"], max_steps=100_000)
     backend = backends(entry("sd15", folders["sd15"]), slow, upscaler="up")
-    patience = request(deadline=time.monotonic() + 20)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frame_gen.diffusion.upscaling._MARGIN", 17.0)
-        patch.setattr("frame_gen.diffusion.upscaling.STEPS", 100_000)
-        await kept(backend, "no time left", patience)
+    assert size(await generated(backend)) == (256, 128)
+    clock, loop = PassingTime(monkeypatch), asyncio.get_running_loop()
+    scheduler = backend._host.in_use.upscaler._loaded.pipeline.scheduler
+    step = scheduler.step
+
+    def takes_long(*args, **more):
+        loop.call_soon_threadsafe(clock.go_on, 1000)
+        return step(*args, **more)
+
+    monkeypatch.setattr(scheduler, "step", takes_long)
+    monkeypatch.setattr("frame_gen.diffusion.upscaling.STEPS", 100_000)
+    await kept(backend, "no time left", request(deadline=time.monotonic() + 1000))
 
 
 @pytest.fixture
@@ -214,7 +224,7 @@ async def test_cancelling_or_closing_ends_the_work_at_its_next_step(choose, fold
         stepped.clear()
         work = larger.upscale(picture, prompt="a cat", seed=1, deadline=None)
         task = asyncio.create_task(work)
-        assert await asyncio.to_thread(stepped.wait, 20)
+        assert await asyncio.to_thread(stepped.wait, 100)
         if close:
             await asyncio.to_thread(larger.close)
             with pytest.raises(NotUpscaled, match="given up"):

@@ -15,7 +15,7 @@ from frame_gen.diffusion.job import FailureReason, Job
 from frame_gen.diffusion.loaded_pipeline import LoadedPipeline
 from frame_gen.diffusion.previews import MAX_JPEG_BYTES, factors_for
 from frame_gen.diffusion.whole_pipeline import WholePipelineEngine
-from tests.support.engine_jobs import Recorder, psnr
+from tests.support.engine_jobs import TIMEOUT, Held, Recorder, psnr, until_it_closes
 from tests.support.tiny_models import sd15_pipeline
 from tests.support.tiny_transformers import pixart_pipeline
 
@@ -173,18 +173,21 @@ def test_pipelines_with_the_newer_callback_are_called_too(engine):
 
 def test_a_cancelled_job_leaves_the_others_of_its_call_alone(engine, gate, model, stock):
     jobs = [job(model, "stays", steps=8), job(model, "goes", steps=8)]
-    (stays, goes), handles = submit_together(engine, gate, jobs)
+    (stays, goes), handles = submit_together(engine, gate, jobs, [Recorder(), Held()])
     goes.wait_for(lambda recorder: recorder.steps)
     handles[1].cancel()
+    goes.go_on.set()
     assert goes.failure().reason is FailureReason.CANCELLED
     assert len(goes.steps) < 8
     assert psnr(stays.image().picture, stock_picture(stock, jobs[0])) > 50
 
 
 def test_a_call_that_nobody_wants_ends_at_its_next_step(engine, model):
-    recorder = Recorder(on_progress=lambda progress: handle.cancel())
-    waiting = Recorder()
+    recorder, waiting = Held(), Recorder()
     handle = engine.submit(job(model, steps=90), recorder)
+    recorder.wait_for(lambda recorder: recorder.steps)
+    handle.cancel()
+    recorder.go_on.set()
     assert recorder.failure().reason is FailureReason.CANCELLED
     assert len(recorder.steps) <= 2
     engine.submit(job(model), waiting)
@@ -192,14 +195,31 @@ def test_a_call_that_nobody_wants_ends_at_its_next_step(engine, model):
 
 
 def test_a_job_that_waits_can_be_cancelled_while_another_runs(engine, gate, model):
-    long, waits = Recorder(), Recorder()
+    cancelled = threading.Event()
+
+    class Waits(Recorder):
+        """Holds the engine once it is told that it waits, until it is cancelled."""
+
+        meanwhile = None
+
+        def queued(self, position):
+            super().queued(position)
+            cancelled.wait(TIMEOUT)
+
+        def failed(self, failure):
+            self.meanwhile = list(long.ends)
+            super().failed(failure)
+
+    long, waits = Held(), Waits()
     runs = engine.submit(job(model, steps=90), long)
     long.wait_for(lambda recorder: recorder.steps)
     handle = engine.submit(job(model, steps=2), waits)
+    long.go_on.set()
     waits.wait_for(lambda recorder: recorder.positions)
     handle.cancel()
+    cancelled.set()
     assert waits.failure().reason is FailureReason.CANCELLED
-    assert not long.ends
+    assert waits.meanwhile == []
     runs.cancel()
     long.end()
 
@@ -258,8 +278,11 @@ def test_a_picture_that_is_not_finite_is_no_rejected_content(engine):
 def test_a_call_that_broke_off_clears_the_device(engine, monkeypatch):
     model, cleared = pipeline_model(pixart_pipeline()), threading.Event()
     monkeypatch.setattr(model.pipeline, "maybe_free_model_hooks", cleared.set)
-    recorder = Recorder(on_progress=lambda progress: handle.cancel())
+    recorder = Held()
     handle = engine.submit(job(model, steps=90), recorder)
+    recorder.wait_for(lambda recorder: recorder.steps)
+    handle.cancel()
+    recorder.go_on.set()
     assert recorder.failure().reason is FailureReason.CANCELLED
     assert cleared.wait(60)
 
@@ -274,9 +297,9 @@ def test_what_a_text_encoder_does_not_read_is_told(engine, model):
 
 
 def test_closing_fails_what_is_not_finished(gate, model):
-    before = threading.active_count()
     engine = WholePipelineEngine("cpu", 1, gate=gate)
-    running, waiting = Recorder(), Recorder()
+    running = Recorder(on_progress=lambda _: until_it_closes(engine))
+    waiting = Recorder()
     engine.submit(job(model, steps=90), running)
     running.wait_for(lambda recorder: recorder.steps)
     engine.submit(job(model), waiting)
@@ -285,7 +308,7 @@ def test_closing_fails_what_is_not_finished(gate, model):
     engine.submit(job(model), late)
     for recorder in (running, waiting, late):
         assert recorder.failure().reason is FailureReason.CLOSED
-    assert threading.active_count() == before
+    assert "gator-pipelines" not in {thread.name for thread in threading.enumerate()}
 
 
 @pytest.mark.parametrize("change", [{"width": 60}, {"height": 0}, {"steps": 0}])
