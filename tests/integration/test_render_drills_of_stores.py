@@ -67,7 +67,7 @@ async def last(call):
     return found
 
 
-@pytest.mark.timeout(120 + DOWN)
+@pytest.mark.timeout(600 + DOWN)
 async def test_the_database_is_away_for_a_while(
     postgresql_database, postgres_server, lease_clock, tmp_path, capsys
 ):

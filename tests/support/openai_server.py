@@ -161,7 +161,7 @@ class OpenAIServer:
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Waits for something that a request or its end brings about."""
-        async with asyncio.timeout(30), self._changed:
+        async with asyncio.timeout(100), self._changed:
             await self._changed.wait_for(happened)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
