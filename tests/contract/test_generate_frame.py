@@ -354,11 +354,11 @@ async def test_a_slow_model_leaves_time_of_the_call_for_what_comes_after(policy)
     asked = request(fallback_policy=f"FALLBACK_POLICY_{policy}", video_width=16, video_height=16)
     async with frame_gen(images) as stub:
         if policy == "PLACEHOLDER":
-            _, _, done = await frame(stub, asked, timeout=3)
+            _, _, done = await frame(stub, asked, timeout=5)
             (over,) = done.provenance.passed_over
             assert (over.backend, over.reason) == (frame_pb2.BACKEND_EXTERNAL, "DEADLINE_EXCEEDED")
         else:
-            status, text, info, _, _ = await refusal(stub, asked, timeout=2)
+            status, text, info, _, _ = await refusal(stub, asked, timeout=5)
             assert (status, info.reason) == DEADLINE
             assert "EXTERNAL: AI frame generation failed: the call's time ran out" in text
         assert images.ended.is_set()
