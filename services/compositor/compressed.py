@@ -13,13 +13,14 @@ from fractions import Fraction
 from compositor.encoder.mp4 import Mp4, Track
 from compositor.encoder.segments import SegmentCoder
 from compositor.encoder.stills import IntraCoder
-from compositor.encoder.x264 import Coding, x264_version
+from compositor.encoder.x264 import X264Coding, x264_version
 from compositor.engine import Sink, Stills
 from compositor.gops import ScenePlan, plan
 from compositor.h264.coded import PictureReader, read_parameter_sets
+from compositor.h264.format import Format
 from compositor.h264.levels import lowest_level
 from compositor.h264.references import Reference
-from compositor.h264.stream import AccessUnit, Format, Stream
+from compositor.h264.stream import AccessUnit, Stream
 from compositor.planes import Planes
 from compositor.rate import Ceiling, still_budgets
 from compositor.spool import Spool
@@ -38,7 +39,7 @@ bytes (docs/benchmarks.md)."""
 class CompressedEngine:
     """See `engine.Engine`."""
 
-    def __init__(self, coding: Coding, intra_preset: str = "superfast") -> None:
+    def __init__(self, coding: X264Coding, intra_preset: str = "superfast") -> None:
         """`coding` is for transitions that x264 codes, and its crf and GOP for all."""
         self._coding = coding
         self._intra_preset = intra_preset

@@ -10,14 +10,15 @@ from google.protobuf.duration_pb2 import Duration
 from compositor.engines import Choice
 from compositor.intake import Part, SceneFrame, Specification
 from compositor.service import Event, Plan, Progress, Stored, Summary
-from compositor.timeline import SceneTiming, round_half_up
+from compositor.timeline import SceneTiming
 from gator.compositor.v1 import compositor_service_pb2 as pb
 from gator.type.v1 import video_pb2
 from gator.type.v1.capability_pb2 import CodecCapability, QualityPreset
 from rpckit.errors import FieldViolation, GatorError, Reason, invalid
 from rpckit.frame import checked_header
+from rpckit.times import NANOS, to_duration, to_seconds
 from rpckit.version import VERSION
-from rpckit.video import PRESETS, Codec, Preset, Quality, Transition, VideoForm
+from rpckit.video import PRESETS, Codec, Quality, Transition, VideoForm
 
 MAX_SCENES = 500
 MAX_SCENE_SECONDS = 600
@@ -26,8 +27,6 @@ MAX_TOTAL_SECONDS = 7_200
 DEFAULT_TRANSITION = Fraction(1, 2)
 FORMAT = "MP4"
 
-_NANOS = 1_000_000_000
-
 
 def part(message: pb.ComposeRequest) -> Part:
     """The part that `message` carries; INVALID_ARGUMENT that names every bad field of it."""
@@ -35,15 +34,7 @@ def part(message: pb.ComposeRequest) -> Part:
     if kind == "chunk":
         return message.chunk.data
     if kind == "scene":
-        frame = message.scene.frame
-        header = checked_header(
-            frame.width,
-            frame.height,
-            frame.pixel_format,
-            frame.size_bytes,
-            frame.sha256,
-            field="scene.frame",
-        )
+        header = checked_header(message.scene.frame, field="scene.frame")
         return SceneFrame(message.scene.index, header)
     if kind == "specification":
         return _specification(message.specification)
@@ -67,8 +58,8 @@ def response(event: Event) -> pb.ComposeResponse:
             return pb.ComposeResponse(
                 plan=pb.ComposePlan(
                     frame_count=timeline.frame_count,
-                    duration=_duration(timeline.duration),
-                    preset=_preset(preset),
+                    duration=to_duration(timeline.duration),
+                    preset=preset.to_proto(),
                     slots=[
                         pb.SceneSlot(
                             first_frame=slot.first_frame,
@@ -82,7 +73,7 @@ def response(event: Event) -> pb.ComposeResponse:
         case Summary(timeline, fragmented, stored, encoder):
             summary = pb.ComposeSummary(
                 frame_count=timeline.frame_count,
-                duration=_duration(timeline.duration),
+                duration=to_duration(timeline.duration),
                 format=FORMAT,
                 encoder=encoder,
             )
@@ -98,7 +89,7 @@ def capabilities(engines: Mapping[Codec, Choice]) -> pb.GetCapabilitiesResponse:
     """What the service can do; `engines` make the videos."""
     return pb.GetCapabilitiesResponse(
         presets=[
-            QualityPreset(quality=video_pb2.Quality.ValueType(q.value), preset=_preset(preset))
+            QualityPreset(quality=video_pb2.Quality.ValueType(q.value), preset=preset.to_proto())
             for q, preset in PRESETS.items()
         ],
         transitions=[video_pb2.Transition.ValueType(t.value) for t in Transition],
@@ -114,22 +105,6 @@ def capabilities(engines: Mapping[Codec, Choice]) -> pb.GetCapabilitiesResponse:
             for codec, choice in engines.items()
         ],
     )
-
-
-def _preset(preset: Preset) -> video_pb2.Preset:
-    return video_pb2.Preset(
-        width=preset.width,
-        height=preset.height,
-        fps=preset.fps,
-        bitrate_kbps=preset.bitrate // 1000,
-        use_case=preset.use_case,
-        h264_level=preset.h264_level,
-    )
-
-
-def _duration(seconds: Fraction) -> Duration:
-    whole, nanos = divmod(round_half_up(seconds * _NANOS), _NANOS)
-    return Duration(seconds=whole, nanos=nanos)
 
 
 def _specification(message: pb.ComposeSpecification) -> Specification:
@@ -199,7 +174,7 @@ class _Reader:
     def _duration(self, field: str, message: pb.ComposeScene, fps: int) -> Fraction:
         seconds = self._seconds(f"{field}.duration", message.duration)
         if seconds is not None and not Fraction(1, fps) <= seconds <= MAX_SCENE_SECONDS:
-            shortest = -(-_NANOS // fps) / _NANOS
+            shortest = -(-NANOS // fps) / NANOS
             self.refuse(
                 f"{field}.duration",
                 f"is {float(seconds):g} s; must be one frame, {shortest:.9f} s, "
@@ -225,12 +200,12 @@ class _Reader:
 
     def _seconds(self, field: str, message: Duration) -> Fraction | None:
         seconds, nanos = message.seconds, message.nanos
-        if abs(nanos) >= _NANOS or seconds * nanos < 0:
+        if abs(nanos) >= NANOS or seconds * nanos < 0:
             self.refuse(
                 field, "is no duration; nanos must be under 1 s and have the sign of seconds"
             )
             return None
-        return Fraction(seconds * _NANOS + nanos, _NANOS)
+        return to_seconds(message)
 
 
 def _names(kind: type[Quality | Transition | Codec | VideoForm]) -> str:

@@ -11,7 +11,7 @@ from compositor.encoder.av1 import Av1Coding
 from compositor.encoder.codec import PictureCoder, available
 from compositor.encoder.hardware import h264_coder
 from compositor.encoder.hevc import HevcCoding
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import X264Coding
 from compositor.engine import Engine
 from compositor.reference import ReferenceEngine
 from compositor.settings import Settings
@@ -48,7 +48,7 @@ def _choices(settings: Settings) -> Iterator[tuple[Codec, Choice]]:
 
 
 def _h264(settings: Settings) -> Choice:
-    coding = Coding(settings.x264_preset, settings.crf, settings.gop_seconds, settings.threads)
+    coding = X264Coding(settings.x264_preset, settings.crf, settings.gop_seconds, settings.threads)
     if settings.engine == "auto" and settings.h264_encoder in ("x264", "auto"):
         # Faster than any device could code the pictures: most are not coded at all.
         return Choice(CompressedEngine(coding, settings.intra_preset), hardware=False)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from rpckit.errors import GatorError, Reason
+from rpckit.disk import spooling
 
 
 class Spool:
@@ -21,7 +18,7 @@ class Spool:
 
     def __init__(self, folder: Path | None = None) -> None:
         """`folder` must exist; None is the system's for temporary files."""
-        with _disk_errors():
+        with spooling("compositor"):
             self._file: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115 - `close`
                 dir=folder, buffering=0
             )
@@ -38,7 +35,7 @@ class Spool:
     def write(self, at: int, data: bytes) -> None:
         """Puts all of `data` at byte `at`."""
         left = memoryview(data)
-        with _disk_errors():
+        with spooling("compositor"):
             while left:
                 written = os.pwrite(self._file.fileno(), left, at)
                 left, at = left[written:], at + written
@@ -46,19 +43,3 @@ class Spool:
     def close(self) -> None:
         """Frees the disk space."""
         self._file.close()
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """Turns a full disk into STORAGE_FULL."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise GatorError(
-            Reason.STORAGE_FULL,
-            "the compositor's disk is full: free space in its spool folder, or set "
-            "GATOR_COMPOSITOR_SPOOL_DIR to a larger one",
-            retry_after=30,
-        ) from error

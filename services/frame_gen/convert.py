@@ -18,7 +18,6 @@ from frame_gen.diffusion.device import Device
 from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.type.v1 import capability_pb2, frame_pb2, warning_pb2
 from rpckit.errors import FieldViolation, invalid
-from rpckit.frame import FrameHeader
 from rpckit.times import to_duration
 
 MAX_PROMPT_CHARACTERS = 4_000
@@ -95,7 +94,7 @@ def event(value: Queued | Progress | Preview) -> pb.GenerateFrameResponse:
 
 def frame(done: Done) -> Iterator[pb.GenerateFrameResponse]:
     """The messages of a finished frame: header, chunks, done."""
-    yield pb.GenerateFrameResponse(header=_header(done.frame.header))
+    yield pb.GenerateFrameResponse(header=done.frame.header.to_proto())
     for data in done.frame.chunks():
         yield pb.GenerateFrameResponse(chunk=frame_pb2.FrameChunk(data=data))
     warnings = [
@@ -119,16 +118,6 @@ def plan(value: Plan) -> pb.PlanFrameResponse:
         num_inference_steps=value.num_inference_steps,
         guidance_scale=value.guidance_scale,
         shareable=value.shareable,
-    )
-
-
-def _header(header: FrameHeader) -> frame_pb2.FrameHeader:
-    return frame_pb2.FrameHeader(
-        width=header.width,
-        height=header.height,
-        pixel_format=header.pixel_format.value,
-        size_bytes=header.size,
-        sha256=header.sha256,
     )
 
 

@@ -1,6 +1,6 @@
 """The gateway: takes renders in, has their scenes' frames made, and has them composed.
 
-    servicer -> convert -> validation -> service -> jobs -> pipeline -> downstream
+    servicer -> convert -> service -> validation, jobs -> pipeline -> downstream
 
 A render is a row in a database before its client is answered. A worker of any gateway
 takes it under a lease and runs the pipeline, which asks the frame generation service for

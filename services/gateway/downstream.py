@@ -32,7 +32,7 @@ from gator.frame_gen.v1.frame_gen_service_pb2_grpc import FrameGenServiceStub
 from rpckit.errors import Code, FieldViolation, GatorError, Reason, invalid
 from rpckit.status import from_rpc_error
 from rpckit.telemetry import RENDER_ID_KEY
-from rpckit.tracing import ClientCall, client_span
+from rpckit.tracing import CallMetadata, client_span
 
 _FRAME_GEN = frame_gen_pb.DESCRIPTOR.services_by_name["FrameGenService"].full_name
 _COMPOSITOR = compositor_pb.DESCRIPTOR.services_by_name["CompositorService"].full_name
@@ -51,9 +51,9 @@ class CallContext:
     timeout: Callable[[], float | None]
     """Seconds that a call may take from now; None is no limit."""
 
-    def metadata(self, traced: ClientCall) -> grpc.aio.Metadata:
-        """The metadata of a call."""
-        return grpc.aio.Metadata((RENDER_ID_KEY, self.render_id), *traced.metadata)
+    def metadata(self, trace: CallMetadata) -> grpc.aio.Metadata:
+        """The metadata of a call; `trace` is what its span must carry."""
+        return grpc.aio.Metadata((RENDER_ID_KEY, self.render_id), *trace)
 
 
 class FrameGen:
@@ -66,11 +66,11 @@ class FrameGen:
     async def plan(self, render: Render, index: int) -> FramePlan | None:
         """What would make the frame of scene `index`; None from a service that cannot tell."""
         left = self._context.timeout()
-        with client_span(f"{_FRAME_GEN}/PlanFrame") as traced:
+        with client_span(f"{_FRAME_GEN}/PlanFrame") as trace:
             try:
                 message = await self._stub.PlanFrame(
                     plan_frame_request(render, index),
-                    metadata=self._context.metadata(traced),
+                    metadata=self._context.metadata(trace),
                     timeout=PLAN_TIMEOUT if left is None else min(left, PLAN_TIMEOUT),
                 )
             except grpc.aio.AioRpcError as error:
@@ -81,10 +81,10 @@ class FrameGen:
 
     async def generate(self, render: Render, index: int) -> AsyncGenerator[FrameEvent, None]:
         """Makes the frame of scene `index`. GatorError if the call fails."""
-        with client_span(f"{_FRAME_GEN}/GenerateFrame") as traced:
+        with client_span(f"{_FRAME_GEN}/GenerateFrame") as trace:
             call = self._stub.GenerateFrame(
                 generate_frame_request(render, index),
-                metadata=self._context.metadata(traced),
+                metadata=self._context.metadata(trace),
                 timeout=self._context.timeout(),
             )
             try:
@@ -133,9 +133,9 @@ class Compositor:
         self, render: Render, frames: AsyncGenerator[SpooledFrame, None]
     ) -> AsyncGenerator[ComposeEvent, None]:
         """Makes the video, closing each frame once it is sent. GatorError if the call fails."""
-        with client_span(f"{_COMPOSITOR}/Compose") as traced:
+        with client_span(f"{_COMPOSITOR}/Compose") as trace:
             call = self._stub.Compose(  # type: ignore[call-arg]  # requests are written below
-                metadata=self._context.metadata(traced), timeout=self._context.timeout()
+                metadata=self._context.metadata(trace), timeout=self._context.timeout()
             )
             sending = asyncio.create_task(_send(call, render, frames), name="compose input")
             # The compositor would wait for a frame that cannot be sent.
@@ -202,10 +202,10 @@ async def frame_gen_capabilities(
 ) -> frame_gen_pb.GetCapabilitiesResponse:
     """What the frame generation service can do. GatorError if it cannot be asked."""
     request = frame_gen_pb.GetCapabilitiesRequest()
-    with client_span(f"{_FRAME_GEN}/GetCapabilities") as traced:
+    with client_span(f"{_FRAME_GEN}/GetCapabilities") as trace:
         try:
             return await FrameGenServiceStub(channel).GetCapabilities(
-                request, metadata=traced.metadata, timeout=CAPABILITIES_TIMEOUT
+                request, metadata=trace, timeout=CAPABILITIES_TIMEOUT
             )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "frame_gen") from error
@@ -216,10 +216,10 @@ async def compositor_capabilities(
 ) -> compositor_pb.GetCapabilitiesResponse:
     """What the compositor can do. GatorError if it cannot be asked."""
     request = compositor_pb.GetCapabilitiesRequest()
-    with client_span(f"{_COMPOSITOR}/GetCapabilities") as traced:
+    with client_span(f"{_COMPOSITOR}/GetCapabilities") as trace:
         try:
             return await CompositorServiceStub(channel).GetCapabilities(
-                request, metadata=traced.metadata, timeout=CAPABILITIES_TIMEOUT
+                request, metadata=trace, timeout=CAPABILITIES_TIMEOUT
             )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "compositor") from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
-from typing import Generic, TypeVar
+from collections.abc import AsyncGenerator, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -60,3 +60,21 @@ class Outbox(Generic[T]):
         self._put.discard(key)
         self._writable.set()
         return self._events.pop(key)
+
+    async def filled_by(
+        self, work: Coroutine[Any, Any, None], name: str
+    ) -> AsyncGenerator[T, None]:
+        """What `work`, which closes the outbox in the end, puts and posts; then what it raises.
+
+        It runs as a task called `name`. Closing the iterator ends it before it returns.
+        """
+        task = asyncio.create_task(work, name=name)
+        try:
+            while (event := await self.get()) is not None:
+                yield event
+            await task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # it was raised above, or nobody listens any more

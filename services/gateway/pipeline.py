@@ -141,16 +141,12 @@ class Pipeline:
         """The render's events. Closing the iterator ends all work before it returns."""
         loop = asyncio.get_running_loop()
         self._made = [loop.create_future() for _ in self._render.scenes]
-        work = asyncio.create_task(self._run(), name=f"render {self._render_id}")
+        work = self._outbox.filled_by(self._run(), f"render {self._render_id}")
         try:
-            while (event := await self._outbox.get()) is not None:
-                yield event
-            await work
+            async with aclosing(work) as events:
+                async for event in events:
+                    yield event
         finally:
-            work.cancel()
-            await asyncio.wait([work])
-            if not work.cancelled():
-                work.exception()  # it was raised above, or nobody listens any more
             self._discard()
 
     def _discard(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from rpckit.errors import GatorError, Reason
+from rpckit.disk import spooling
 from rpckit.frame import CHUNK_SIZE, FrameCheck, FrameHeader
 
 
@@ -24,7 +23,7 @@ class SpooledFrame:
         self._readers = 0
         self._unwanted = False
         self._check = FrameCheck(header)
-        with _disk_errors():
+        with spooling("gateway"):
             self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - `close`
 
     async def write(self, chunk: bytes) -> None:
@@ -33,7 +32,7 @@ class SpooledFrame:
 
     def _write(self, chunk: bytes) -> None:
         self._check.add(chunk)
-        with _disk_errors():
+        with spooling("gateway"):
             self._file.write(chunk)
             if self._check.complete:
                 self._file.flush()
@@ -68,19 +67,3 @@ class SpooledFrame:
         self._unwanted = True
         if not self._readers:
             self._file.close()
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """Turns a full disk into STORAGE_FULL."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise GatorError(
-            Reason.STORAGE_FULL,
-            "the gateway's disk is full: free space in its spool folder, or set "
-            "GATOR_GATEWAY_SPOOL_DIR to a larger one",
-            retry_after=30,
-        ) from error

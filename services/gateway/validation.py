@@ -35,15 +35,13 @@ GUIDANCE = (1.0, 20.0)
 def accepted(
     asked: RenderAsked, limits: Limits, default_priority: Priority
 ) -> tuple[Render, Handling]:
-    """The render that will be made, and how it is queued, or INVALID_ARGUMENT as `effective`."""
+    """The render that will be made, and how it is queued.
+
+    GatorError INVALID_ARGUMENT with every bad field.
+    """
     rules = Rules(strict=asked.strict)
     handling = judged(rules, asked, default_priority)
     return _effective(rules, asked, limits), handling
-
-
-def effective(asked: RenderAsked, limits: Limits) -> Render:
-    """The render that will be made, or INVALID_ARGUMENT with every bad field."""
-    return _effective(Rules(strict=asked.strict), asked, limits)
 
 
 def _effective(rules: Rules, asked: RenderAsked, limits: Limits) -> Render:

@@ -64,8 +64,8 @@ class RenderError(Exception):
         """Name of the gRPC status code, such as "UNAVAILABLE"."""
         self.reason = reason
         """Name of a gator.type.v1.ErrorReason, such as "OVERLOADED". Errors that the SDK finds
-        have UNREACHABLE, NOT_INSTALLED, NOT_STARTED, VIDEO_INCOMPLETE, VIDEO_CORRUPT or
-        VIDEO_RESTARTED."""
+        have UNREACHABLE, NOT_INSTALLED, NOT_STARTED, VIDEO_INCOMPLETE, VIDEO_CORRUPT,
+        VIDEO_RESTARTED, or DATA_LOSS for a watch that broke off."""
         self.violations = tuple(violations)
         """Every bad field of the request."""
         self.retry_after = retry_after

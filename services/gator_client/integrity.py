@@ -25,7 +25,7 @@ class VideoCheck:
         return self._hash.hexdigest()
 
     def finish(self, size: int, sha256: str) -> None:
-        """RenderError (DATA_LOSS) if the bytes are not those that were sent.
+        """RenderError (VIDEO_INCOMPLETE, VIDEO_CORRUPT) if the bytes are not those that were sent.
 
         Those have so many bytes and that SHA-256, in hexadecimal.
         """

@@ -30,8 +30,6 @@ from gator_client.scene import RenderOptions, Scene, Storyboard
 from gator_client.suggestion import suggestion
 from gator_client.video import Codec, FallbackPolicy, Quality, Transition
 
-__all__ = ["Storyboard", "load_storyboard", "parse_storyboard"]
-
 MAX_FILE_SIZE = 16 << 20
 """Bytes of the largest file that is read: 500 scenes of 4,000 characters need less."""
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from rpckit.auth_settings import ClientFacingSettings, on_loopback
 from rpckit.auth_tokens import TokenFile
-from rpckit.errors import GatorError, Reason
+from rpckit.errors import GatorError, Reason, unauthenticated
 from rpckit.identity import ANYONE, Identity, Scope
 from rpckit.settings import ServerSettings
 from rpckit.telemetry import logger
@@ -116,14 +116,14 @@ class Door:
             return Identity(owner=peer.name, name=peer.name)
         if not self._authenticators:
             if self._certificate_owner:
-                raise unauthenticated("the certificate carries no name", "missing")
+                raise unauthenticated("missing", "the certificate carries no name")
             return ANYONE
         token = _bearer(shown)
         for authenticator in self._authenticators:
             identity = await authenticator.identify(token)
             if identity is not None:
                 return identity
-        raise unauthenticated("the token is not known to this server", "unknown")
+        raise unauthenticated("unknown", "the token is not known to this server")
 
 
 def door(settings: ServerSettings) -> Door:
@@ -162,11 +162,6 @@ def warn_of_open_doors(service: str, settings: ServerSettings) -> None:
         )
 
 
-def unauthenticated(message: str, problem: str) -> GatorError:
-    """The error for a call whose credentials are not good; `problem` says how, in a word."""
-    return GatorError(Reason.UNAUTHENTICATED, message, metadata={"problem": problem})
-
-
 def _denied(message: str, **metadata: str) -> GatorError:
     return GatorError(Reason.PERMISSION_DENIED, message, metadata=metadata)
 
@@ -174,12 +169,12 @@ def _denied(message: str, **metadata: str) -> GatorError:
 def _bearer(shown: Sequence[str | bytes]) -> str:
     if not shown:
         raise unauthenticated(
-            "this server asks for a token: send the metadata `authorization: Bearer TOKEN`",
             "missing",
+            "this server asks for a token: send the metadata `authorization: Bearer TOKEN`",
         )
     if len(shown) > 1:
-        raise unauthenticated("the call has more than one `authorization`", "malformed")
+        raise unauthenticated("malformed", "the call has more than one `authorization`")
     scheme, _, token = str(shown[0]).partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise unauthenticated("`authorization` must be `Bearer TOKEN`", "malformed")
+        raise unauthenticated("malformed", "`authorization` must be `Bearer TOKEN`")
     return token.strip()

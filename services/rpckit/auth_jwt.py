@@ -10,7 +10,7 @@ import jwt
 
 from rpckit.auth_jwks import KeyAddress, KeyFile, KeySource, VerifyingKey
 from rpckit.auth_settings import ClientFacingSettings
-from rpckit.errors import GatorError, Reason
+from rpckit.errors import unauthenticated
 from rpckit.identity import EVERYTHING, Identity, Scope
 
 MAX_OWNER = 200
@@ -57,11 +57,13 @@ class JwtAuthenticator:
             return None
         algorithm, key_id = str(header.get("alg")), header.get("kid", "")
         if algorithm not in self._rules.algorithms:  # before a key is looked for
-            raise _refused("algorithm", "the token is signed in a way that is not taken")
+            raise unauthenticated("algorithm", "the token is signed in a way that is not taken")
         keys = await self._source.keys(key_id)
         key = keys.get(key_id) if key_id or len(keys) > 1 else next(iter(keys.values()))
         if key is None or algorithm not in key.algorithms:
-            raise _refused("key", "the token is signed by a key that its issuer does not show")
+            raise unauthenticated(
+                "key", "the token is signed by a key that its issuer does not show"
+            )
         return self._identity(self._claims(token, key))
 
     async def close(self) -> None:
@@ -86,14 +88,14 @@ class JwtAuthenticator:
         except (jwt.PyJWTError, OverflowError, RecursionError) as error:
             for kind, problem, message in _PROBLEMS:
                 if isinstance(error, kind):
-                    raise _refused(problem, message) from None
-            raise _refused("invalid", "the token is not valid") from None
+                    raise unauthenticated(problem, message) from None
+            raise unauthenticated("invalid", "the token is not valid") from None
         return claims
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
         owner = claims[self._rules.owner_claim]
         if not isinstance(owner, str) or not 0 < len(owner) <= MAX_OWNER or not owner.isprintable():
-            raise _refused(
+            raise unauthenticated(
                 "owner",
                 f"the token's {self._rules.owner_claim} must be 1 to {MAX_OWNER} printable "
                 "characters",
@@ -128,7 +130,3 @@ def jwt_authenticator(settings: ClientFacingSettings) -> JwtAuthenticator:
             scope_claim=settings.auth_scope_claim,
         ),
     )
-
-
-def _refused(problem: str, message: str) -> GatorError:
-    return GatorError(Reason.UNAUTHENTICATED, message, metadata={"problem": problem})

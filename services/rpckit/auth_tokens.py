@@ -23,7 +23,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from rpckit.errors import GatorError, Reason
+from rpckit.errors import unauthenticated
 from rpckit.identity import EVERYTHING, Identity, Scope
 from rpckit.reloaded import Reloaded
 from rpckit.settings import SettingsError
@@ -66,10 +66,8 @@ class TokenFile:
         if found is None:
             return None
         if found.expires is not None and found.expires <= datetime.now(UTC):
-            raise GatorError(
-                Reason.UNAUTHENTICATED,
-                f"the token {found.name} expired at {found.expires.isoformat()}",
-                metadata={"problem": "expired"},
+            raise unauthenticated(
+                "expired", f"the token {found.name} expired at {found.expires.isoformat()}"
             )
         return Identity(owner=found.owner, name=found.name, scopes=found.scopes)
 

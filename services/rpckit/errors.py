@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -162,3 +163,18 @@ def invalid(*violations: FieldViolation) -> GatorError:
     """The error for a request with bad fields: INVALID_ARGUMENT that names each of them."""
     text = "; ".join(f"{v.field}: {v.description}" for v in violations)
     return GatorError(Reason.INVALID_ARGUMENT, text, violations=violations)
+
+
+def fault(service: str) -> GatorError:
+    """The error for what `service` did not foresee: INTERNAL with an `error_id` for the log."""
+    error_id = uuid.uuid4().hex[:8]
+    return GatorError(
+        Reason.INTERNAL,
+        f"a fault of the {service} service; its log has the details under error_id {error_id}",
+        metadata={"error_id": error_id},
+    )
+
+
+def unauthenticated(problem: str, message: str) -> GatorError:
+    """The error for a call whose credentials are not good; `problem` says how, in a word."""
+    return GatorError(Reason.UNAUTHENTICATED, message, metadata={"problem": problem})

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from gator.type.v1 import video_pb2
+from gator.type.v1 import frame_pb2, video_pb2
 from rpckit.errors import FieldViolation, GatorError, Reason, invalid
 
 CHUNK_SIZE = 1 << 20
@@ -50,6 +50,16 @@ class FrameHeader:
         """Number of the picture's bytes."""
         return self.pixel_format.size(self.width, self.height)
 
+    def to_proto(self) -> frame_pb2.FrameHeader:
+        """The message of this header."""
+        return frame_pb2.FrameHeader(
+            width=self.width,
+            height=self.height,
+            pixel_format=self.pixel_format.value,
+            size_bytes=self.size,
+            sha256=self.sha256,
+        )
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -80,13 +90,12 @@ class Frame:
             yield bytes(view[start : start + CHUNK_SIZE])
 
 
-def checked_header(
-    width: int, height: int, pixel_format: int, size_bytes: int, sha256: bytes, *, field: str
-) -> FrameHeader:
-    """A header from the values of a message, or INVALID_ARGUMENT with every bad field.
+def checked_header(message: frame_pb2.FrameHeader, *, field: str) -> FrameHeader:
+    """The header of a message, or INVALID_ARGUMENT with every bad field.
 
-    `field` is the path of the header's message in the request.
+    `field` is the path of the message in the request.
     """
+    width, height = message.width, message.height
     bad: list[FieldViolation] = []
 
     def check(ok: bool, name: str, description: str) -> None:
@@ -101,21 +110,23 @@ def checked_header(
         f"{width}x{height} is more than {MAX_PIXELS} pixels; send a smaller picture",
     )
     known = {f.value for f in PixelFormat}
-    check(pixel_format in known, "pixel_format", f"is {pixel_format}; must be RGB24 or I420")
-    check(len(sha256) == SHA256_SIZE, "sha256", f"has {len(sha256)} bytes; must have 32")
+    number = message.pixel_format
+    check(number in known, "pixel_format", f"is {number}; must be RGB24 or I420")
+    length = len(message.sha256)
+    check(length == SHA256_SIZE, "sha256", f"has {length} bytes; must have {SHA256_SIZE}")
     if not bad:
-        layout = PixelFormat(pixel_format)
+        layout = PixelFormat(number)
         even = layout is PixelFormat.RGB24 or (width % 2 == 0 and height % 2 == 0)
         check(even, "pixel_format", "is I420; width and height must be even")
         size = layout.size(width, height)
         check(
-            size_bytes == size,
+            message.size_bytes == size,
             "size_bytes",
-            f"is {size_bytes}; {width}x{height} {layout.name} has {size}",
+            f"is {message.size_bytes}; {width}x{height} {layout.name} has {size}",
         )
     if bad:
         raise invalid(*bad)
-    return FrameHeader(width, height, PixelFormat(pixel_format), sha256)
+    return FrameHeader(width, height, PixelFormat(number), message.sha256)
 
 
 class FrameCheck:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
@@ -19,7 +18,7 @@ import grpc
 import structlog
 
 from rpckit.auth import Door, Peer
-from rpckit.errors import GatorError, Reason
+from rpckit.errors import GatorError, Reason, fault
 from rpckit.identity import calling
 from rpckit.metrics import RpcCall
 from rpckit.status import DETAILS_KEY, grpc_code, to_status
@@ -175,14 +174,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
     def _fault(self, error: Exception) -> GatorError:
         """What the caller is told of an unforeseen `error`; its traceback goes to the log."""
-        error_id = uuid.uuid4().hex[:8]
-        log.error("call failed by a fault of the service", error_id=error_id, exc_info=error)
-        return GatorError(
-            Reason.INTERNAL,
-            f"a fault of the {self._service} service; its log has the details "
-            f"under error_id {error_id}",
-            metadata={"error_id": error_id},
-        )
+        told = fault(self._service)
+        log.error("call failed by a fault of the service", exc_info=error, **told.metadata)
+        return told
 
     def _shutting_down(self) -> GatorError:
         return GatorError(

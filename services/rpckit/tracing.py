@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import grpc
 from opentelemetry import propagate, trace
@@ -30,6 +29,8 @@ from rpckit.version import VERSION
 
 Attribute = str | bool | int | float | Sequence[str]
 Attributes = Mapping[str, Attribute]
+CallMetadata = tuple[tuple[str, str], ...]
+"""Keys and values of gRPC metadata."""
 
 RENDER_ID = "gator.render.id"
 """Attribute: the id of the render that a span belongs to."""
@@ -151,17 +152,9 @@ def answered(what: Span, code: str) -> None:
         failed(what, code)
 
 
-@dataclass(frozen=True)
-class ClientCall:
-    """A call of another service."""
-
-    metadata: tuple[tuple[str, str], ...]
-    """What the call must carry, beside what else it does."""
-
-
 @contextmanager
-def client_span(method: str) -> Iterator[ClientCall]:
-    """A span around a call of another service, also in a generator.
+def client_span(method: str) -> Iterator[CallMetadata]:
+    """A span around a call of another service, also in a generator; what the call must carry.
 
     `method` is as for `server_span`. What the call raises, or the error of which that is the
     cause, tells how it ended. A reader that leaves before the end leaves no code.
@@ -170,7 +163,7 @@ def client_span(method: str) -> Iterator[ClientCall]:
         carrier: dict[str, str] = {}
         propagate.inject(carrier, trace.set_span_in_context(started))
         try:
-            yield ClientCall(tuple(carrier.items()))
+            yield tuple(carrier.items())
             started.set_attribute("rpc.response.status_code", "OK")
         except Exception as error:
             cause = error.__cause__ if isinstance(error, GatorError) else error

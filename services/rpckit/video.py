@@ -62,6 +62,17 @@ class Preset:
     use_case: str
     """What the preset is for."""
 
+    def to_proto(self) -> video_pb2.Preset:
+        """The message of this preset."""
+        return video_pb2.Preset(
+            width=self.width,
+            height=self.height,
+            fps=self.fps,
+            bitrate_kbps=self.bitrate // 1000,
+            use_case=self.use_case,
+            h264_level=self.h264_level,
+        )
+
 
 def _preset(quality: Quality) -> Preset:
     value = video_pb2.Quality.DESCRIPTOR.values_by_number[quality.value]

@@ -37,16 +37,6 @@ def now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-def _header(frame: Frame) -> frame_pb2.FrameHeader:
-    return frame_pb2.FrameHeader(
-        width=WIDTH,
-        height=HEIGHT,
-        pixel_format=video_pb2.PIXEL_FORMAT_RGB24,
-        size_bytes=frame.header.size,
-        sha256=frame.header.sha256,
-    )
-
-
 class Frames(frame_gen_stubs.FrameGenServiceServicer):
     frame = Frame.of(WIDTH, HEIGHT, b"\x40" * (WIDTH * HEIGHT * 3))
 
@@ -60,7 +50,7 @@ class Frames(frame_gen_stubs.FrameGenServiceServicer):
                 progress = frame_gen_pb.GenerationProgress(step=now_ms(), steps=MOST)
                 yield frame_gen_pb.GenerateFrameResponse(progress=progress)
                 await asyncio.sleep(1 / float(rate))
-            yield frame_gen_pb.GenerateFrameResponse(header=_header(self.frame))
+            yield frame_gen_pb.GenerateFrameResponse(header=self.frame.header.to_proto())
             for data in self.frame.chunks():
                 yield frame_gen_pb.GenerateFrameResponse(chunk=frame_pb2.FrameChunk(data=data))
             made = frame_pb2.Provenance(backend=frame_pb2.BACKEND_DIFFUSERS, model="none")

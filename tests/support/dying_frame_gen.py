@@ -12,13 +12,13 @@ from rpckit.server import RunningServer
 from rpckit.telemetry import configure_logging
 from rpckit.termination import terminations
 from rpckit.testing import LoopbackSettings
-from tests.support.frame_source import FrameSource, header, plain_frame
+from tests.support.frame_source import FrameSource, plain_frame
 
 
 class Dying(FrameSource):
     async def GenerateFrame(self, request, context):
         frame = plain_frame(0, 1920, 1080)
-        yield pb.GenerateFrameResponse(header=header(frame))
+        yield pb.GenerateFrameResponse(header=frame.header.to_proto())
         yield pb.GenerateFrameResponse(chunk=frame_pb2.FrameChunk(data=next(frame.chunks())))
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as stubs
-from gator.type.v1 import capability_pb2, frame_pb2, video_pb2, warning_pb2
+from gator.type.v1 import capability_pb2, frame_pb2, warning_pb2
 from rpckit.errors import GatorError
 from rpckit.frame import Frame
 from rpckit.server import Service
@@ -21,16 +21,6 @@ def plain_frame(index: int, width: int = 320, height: int = 180) -> Frame:
     """A picture of one colour that depends on the scene."""
     colour = bytes((40 * index % 256, 255 - 30 * index % 256, 128))
     return Frame.of(width, height, colour * (width * height))
-
-
-def header(frame: Frame) -> frame_pb2.FrameHeader:
-    return frame_pb2.FrameHeader(
-        width=frame.header.width,
-        height=frame.header.height,
-        pixel_format=video_pb2.PIXEL_FORMAT_RGB24,
-        size_bytes=frame.header.size,
-        sha256=frame.header.sha256,
-    )
 
 
 class FrameSource(stubs.FrameGenServiceServicer):
@@ -99,7 +89,7 @@ class FrameSource(stubs.FrameGenServiceServicer):
                     async for preview in previews:
                         yield preview
             frame = plain_frame(index)
-            yield pb.GenerateFrameResponse(header=header(frame))
+            yield pb.GenerateFrameResponse(header=frame.header.to_proto())
             if self.errors[index]:
                 raise self.errors[index].pop(0)
             for data in frame.chunks():

@@ -124,9 +124,6 @@ class Manifests:
                 return resource
         raise AssertionError(f"there is no {kind} {name}")
 
-    def has(self, kind: str, name: str) -> bool:
-        return any(resource["metadata"]["name"] == name for resource in self.of(kind))
-
     @property
     def pods(self) -> list[Pod]:
         return [Pod(self, resource) for resource in self.of(*_WITH_PODS)]

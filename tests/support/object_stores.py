@@ -53,10 +53,6 @@ class S3Server:
         """Makes the server unresponsive."""
         self.process.send_signal(signal.SIGSTOP)
 
-    def resume(self) -> None:
-        """Lets it go on."""
-        self.process.send_signal(signal.SIGCONT)
-
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from compositor.compressed import CompressedEngine
 from compositor.doctor.stills import still
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import X264Coding
 from compositor.planes import Planes
 from compositor.reference import ReferenceEngine
 from compositor.spool import Spool
@@ -135,7 +135,7 @@ def compose(clip: Clip) -> ClipFiles:
         for number in range(len(timeline.slots))
     )
     x264_preset = "ultrafast" if clip.is_control else "veryfast"
-    coding = Coding(x264_preset, crf=_CRF, gop_seconds=clip.gop_seconds)
+    coding = X264Coding(x264_preset, crf=_CRF, gop_seconds=clip.gop_seconds)
     engine = ReferenceEngine(coding, 0) if clip.is_control else CompressedEngine(coding)
     sink = _Sink()
     with closing(Spool()) as spool:

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from av.video.codeccontext import VideoCodecContext
 
-from compositor.encoder.codec import ceilings, cpu_count, create, gop_pictures
+from compositor.encoder.codec import WIDE, ceilings, cpu_count, create, gop_pictures
 from rpckit.video import Codec, Preset
 
 ENCODER = "libsvtav1"
@@ -16,7 +16,6 @@ ENCODER = "libsvtav1"
 
 _CRF_OFFSET = 10
 """SVT-AV1's scale against x264's: with 10 more it is as good in PSNR, in half the bytes."""
-_WIDE = 2048
 _PARALLELISM = 4
 """At most; SVT-AV1's levels of it go on to 6, with more pictures in memory at each."""
 _WIDE_PARALLELISM = 3
@@ -34,7 +33,7 @@ class Av1Coding:
     svtav1_preset: int = 8
     """SVT-AV1's own preset, 4 (slow) to 12 (fast)."""
     crf: float = 18.0
-    """Quality on x264's scale, as in `x264.Coding`."""
+    """Quality on x264's scale, as in `x264.X264Coding`."""
     gop_seconds: float = 8.0
     """Longest time between two pictures at which a reader can start, 1 to 10 s."""
     threads: int = 0
@@ -65,7 +64,7 @@ class Av1Coding:
         # It writes what it does to the standard error unless told not to.
         os.environ.setdefault("SVT_LOG", "1")
         codec = create(ENCODER, preset)
-        most = _WIDE_PARALLELISM if preset.width > _WIDE else _PARALLELISM
+        most = _WIDE_PARALLELISM if preset.width > WIDE else _PARALLELISM
         parallelism = 1 if header else min(self.threads or cpu_count(), most)
         codec.options = {
             "preset": str(self.svtav1_preset),

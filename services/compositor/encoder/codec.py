@@ -15,6 +15,8 @@ from rpckit.video import Codec, Preset
 
 MAX_THREADS = 16
 """Each thread of x264 holds a picture with its filtered copies: about 40 MB at 4K."""
+WIDE = 2048
+"""Columns above which pictures are so large that coders are told to hold fewer of them."""
 
 
 class PictureCoder(Protocol):

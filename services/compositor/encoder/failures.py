@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import av
 
 from rpckit.errors import GatorError, Reason
+from rpckit.telemetry import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 @contextmanager

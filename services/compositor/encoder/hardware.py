@@ -7,7 +7,6 @@ PyAV that is built against a system's FFmpeg.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,14 +17,15 @@ from av.video.codeccontext import VideoCodecContext
 
 from compositor.encoder.codec import PictureCoder, ceilings, create, gop_pictures
 from compositor.encoder.frames import frame
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import X264Coding
 from compositor.planes import NEUTRAL_C, Planes
 from rpckit.errors import GatorError, Reason
+from rpckit.telemetry import logger
 from rpckit.video import Codec, Preset
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
-Choice = Literal["x264", "h264_nvenc", "h264_vaapi", "auto"]
+EncoderName = Literal["x264", "h264_nvenc", "h264_vaapi", "auto"]
 
 _PROBE = Preset(640, 360, 30, bitrate=2_000_000, h264_level=31, use_case="")
 _PROBE_PICTURES = 3
@@ -112,7 +112,7 @@ class VaapiCoding(DeviceCoding):
         return codec
 
 
-def h264_coder(choice: Choice, coding: Coding) -> PictureCoder:
+def h264_coder(choice: EncoderName, coding: X264Coding) -> PictureCoder:
     """The coder of the setting h264_encoder: on a device, or by x264 as `coding` says.
 
     Each that comes into question codes pictures first; "auto" takes the first
@@ -123,7 +123,7 @@ def h264_coder(choice: Choice, coding: Coding) -> PictureCoder:
     """
     if choice == "x264":
         return coding
-    devices: dict[Choice, PictureCoder] = {
+    devices: dict[EncoderName, PictureCoder] = {
         "h264_nvenc": NvencCoding(coding.crf, coding.gop_seconds),
         "h264_vaapi": VaapiCoding(coding.crf, coding.gop_seconds),
     }
@@ -131,7 +131,7 @@ def h264_coder(choice: Choice, coding: Coding) -> PictureCoder:
         problem = probe(devices[name])
         if not problem:
             return devices[name]
-        log.info("%s is not used: %s", name, problem)
+        log.info("a device is not used", coder=name, why=problem)
     if choice == "auto":
         return coding
     raise GatorError(

@@ -10,6 +10,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from compositor.encoder.codec import (
     MAX_THREADS,
+    WIDE,
     ceilings,
     cpu_count,
     create,
@@ -26,7 +27,6 @@ ENCODER = "libx265"
 _CRF_OFFSET = 2
 """x265's scale against x264's: with 2 more it is as good in PSNR, in 60% of the bytes."""
 _LOOKAHEAD = 10
-_WIDE = 2048
 _SILENT = "log-level=-1"
 
 
@@ -37,7 +37,7 @@ class HevcCoding:
     x265_preset: str = "veryfast"
     """x265's own preset, "ultrafast" to "slower"."""
     crf: float = 18.0
-    """Quality on x264's scale, as in `x264.Coding`."""
+    """Quality on x264's scale, as in `x264.X264Coding`."""
     gop_seconds: float = 8.0
     """Longest time between two pictures at which a reader can start, 1 to 10 s."""
     threads: int = 0
@@ -73,7 +73,7 @@ class HevcCoding:
             f"keyint={gop_pictures(self.gop_seconds, preset.fps)}",
             "open-gop=0",
             # Each picture that is coded at the same time is 150 MB at 4K.
-            f"frame-threads={1 if preset.width > _WIDE else min(threads, 2)}",
+            f"frame-threads={1 if preset.width > WIDE else min(threads, 2)}",
             f"pools={threads}",
             f"rc-lookahead={_LOOKAHEAD}",
         ]

@@ -9,9 +9,10 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from compositor.encoder.codec import WIDE
 from compositor.encoder.failures import failures
 from compositor.encoder.frames import frame
-from compositor.encoder.x264 import COMMON, Coding, x264
+from compositor.encoder.x264 import COMMON, X264Coding, x264
 from compositor.planes import Planes
 from rpckit.video import Preset
 
@@ -38,7 +39,6 @@ _LOOKAHEAD = 10
 
 # A 4K picture with its filtered copies is some 30 MB in x264: as few as do little harm,
 # which is 400 MB instead of 700.
-_WIDE = 2048
 _WIDE_LOOKAHEAD = 3
 _WIDE_PARAMETERS = ("sync-lookahead=0",)
 _WIDE_THREADS = 4
@@ -63,7 +63,7 @@ class SegmentCoder:
     raise GatorError(ENCODING_FAILED) if x264 fails.
     """
 
-    def __init__(self, preset: Preset, coding: Coding, gop_pictures: int) -> None:
+    def __init__(self, preset: Preset, coding: X264Coding, gop_pictures: int) -> None:
         """`gop_pictures` is the most pictures of a group, at least 1."""
         self._preset = preset
         self._coding = coding
@@ -94,7 +94,7 @@ class SegmentCoder:
 
     def _opened(self, *, threads: int, global_header: bool) -> VideoCodecContext:
         x264_preset = self._coding.x264_preset
-        wide = self._preset.width > _WIDE
+        wide = self._preset.width > WIDE
         lookahead = _WIDE_LOOKAHEAD if wide else _LOOKAHEAD
         if x264_preset in _NO_LOOKAHEAD:
             lookahead = 0

@@ -24,7 +24,7 @@ _MORE_THAN_4_REFERENCES = ("slow", "slower")
 
 
 @dataclass(frozen=True)
-class Coding:
+class X264Coding:
     """H.264 by x264, a `PictureCoder`."""
 
     x264_preset: str = "veryfast"

@@ -69,11 +69,6 @@ class CodedPicture:
         """Whether it refers to no other picture."""
         return all(coded.header.slice_type is SliceType.I for coded in self.slices)
 
-    @property
-    def slice_bytes(self) -> int:
-        """Bytes of its slice data: about what it takes in a stream."""
-        return sum(len(coded.slice_data) for coded in self.slices)
-
 
 class PictureReader:
     """Reads x264's access units one after the other; remembers the parameter sets they bring."""

@@ -34,8 +34,6 @@ from compositor.h264.slice_header import (
 from compositor.h264.source import Source
 from compositor.h264.told import ToldSlice
 
-__all__ = ["AccessUnit", "Format", "Reference", "Stream", "Strip", "Weight"]
-
 BLEND_WHOLE = 128
 """The weights of a blend add up to this."""
 _BLEND_LOG2_DENOM = 6

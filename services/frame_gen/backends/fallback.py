@@ -77,7 +77,7 @@ class FallbackChain:
             attempt = _Attempt(backend, self._frame_timeout, ends.of(backend))
             done: Done | None = None
             try:
-                with begun("make frame", _told(backend, request)) as making:
+                with begun("make frame", _attributes(backend, request)) as making:
                     async with aclosing(attempt.events(request)) as events:
                         async for event in events:
                             if isinstance(event, Generated):
@@ -129,7 +129,7 @@ class FallbackChain:
         )
 
 
-def _told(backend: Backend, request: GenerationRequest) -> Attributes:
+def _attributes(backend: Backend, request: GenerationRequest) -> Attributes:
     """What the span of a backend's try says of it at first."""
     return {
         RENDER_ID: request.render_id,

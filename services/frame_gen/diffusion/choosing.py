@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from frame_gen.diffusion.catalog import Dtype, Engine, ModelEntry
+from frame_gen.diffusion.catalog import GIB, Dtype, Engine, ModelEntry
 from frame_gen.diffusion.device import Device, number_format
 from frame_gen.diffusion.download import Downloader, DownloadError
 from frame_gen.diffusion.footprint import (
@@ -138,4 +138,4 @@ def smaller_than(entry: ModelEntry, entries: Sequence[ModelEntry]) -> tuple[Mode
 
 def gib(size: int) -> str:
     """A size for people."""
-    return f"{size / (1 << 30):.1f} GiB"
+    return f"{size / GIB:.1f} GiB"

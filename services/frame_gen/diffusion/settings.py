@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from frame_gen.diffusion.catalog import Catalog, ModelEntry
+from frame_gen.diffusion.device import Wanted
 from rpckit.settings import settings_config
 
 
@@ -34,7 +35,7 @@ class DiffusersSettings(BaseSettings):
     folder: Path | None = None
     """A folder with folders of models, each named as its entry: looked into before the hub's
     cache."""
-    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    device: Wanted = "auto"
     """`auto` takes a GPU (CUDA or ROCm, then MPS) and never the CPU, on which an image takes
     minutes: `cpu` is for those who have the time."""
     download: Literal["auto", "always", "never"] = "auto"

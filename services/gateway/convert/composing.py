@@ -42,16 +42,7 @@ def compose_specification(render: Render) -> compositor_pb.ComposeRequest:
 def compose_scene(index: int, header: FrameHeader) -> compositor_pb.ComposeRequest:
     """The message that begins the frame of scene `index`."""
     return compositor_pb.ComposeRequest(
-        scene=compositor_pb.SceneFrame(
-            index=index,
-            frame=frame_pb2.FrameHeader(
-                width=header.width,
-                height=header.height,
-                pixel_format=header.pixel_format.value,
-                size_bytes=header.size,
-                sha256=header.sha256,
-            ),
-        )
+        scene=compositor_pb.SceneFrame(index=index, frame=header.to_proto())
     )
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from google.api.httpbody_pb2 import HttpBody
 
-from gateway.convert.parts import preset_message, warning_messages
+from gateway.convert.parts import warning_messages
 from gateway.events import (
     Accepted,
     DownloadPart,
@@ -119,7 +119,7 @@ def _accepted(event: Accepted) -> pb.RenderAccepted:
         render_id=event.render_id,
         warnings=warning_messages(render.warnings),
         quality=render.quality.value,
-        preset=preset_message(render.quality),
+        preset=render.preset.to_proto(),
         frame_count=event.frame_count,
         duration=to_duration(Fraction(event.frame_count, render.preset.fps)),
         scene_count=len(render.scenes),

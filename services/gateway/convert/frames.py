@@ -93,14 +93,7 @@ def _provenance(message: frame_pb2.Provenance) -> Provenance:
 
 def _header(message: frame_pb2.FrameHeader) -> FrameHeader:
     try:
-        return checked_header(
-            message.width,
-            message.height,
-            message.pixel_format,
-            message.size_bytes,
-            message.sha256,
-            field="header",
-        )
+        return checked_header(message, field="header")
     except GatorError as error:  # INVALID_ARGUMENT would blame the client
         raise GatorError(
             Reason.FRAME_CORRUPT,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from gateway.request import RenderWarning
-from gator.type.v1 import video_pb2, warning_pb2
+from gator.type.v1 import warning_pb2
 from rpckit.errors import GatorError, Reason
-from rpckit.video import Quality
 
 
 def unknown_message(service: str) -> GatorError:
@@ -31,10 +30,3 @@ def warning_messages(warnings: Sequence[RenderWarning]) -> list[warning_pb2.Warn
 def warning_values(messages: Iterable[warning_pb2.Warning]) -> tuple[RenderWarning, ...]:
     """The warnings of messages."""
     return tuple(RenderWarning(w.field, w.asked, w.applied, w.reason) for w in messages)
-
-
-def preset_message(quality: Quality) -> video_pb2.Preset:
-    """What `quality` stands for."""
-    value = video_pb2.Quality.DESCRIPTOR.values_by_number[quality.value]
-    preset: video_pb2.Preset = value.GetOptions().Extensions[video_pb2.preset]
-    return preset

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -26,16 +25,18 @@ from gateway.groups import first_error
 from gateway.jobs.failpoints import Point, passing
 from gateway.jobs.frames import FrameStore
 from gateway.jobs.journal import Journal
+from gateway.jobs.live_feeds import LiveVideo
+from gateway.jobs.live_form import Ending
 from gateway.jobs.persistence import conclusively
 from gateway.jobs.records import Claim, LeaseLost, VideoRecord
 from gateway.jobs.scenes import FrameMaker, Scenes
 from gateway.jobs.states import Phase, RenderState
 from gateway.jobs.store import Store
-from gateway.jobs.videos import Ending, LiveVideo, StoredVideo, Videos, VideoUpload
+from gateway.jobs.videos import StoredVideo, Videos, VideoUpload
 from gateway.jobs.watch import WatchHub
 from gateway.pipeline import Composer, Pipeline, PipelineSettings
 from rpckit import tracing
-from rpckit.errors import GatorError, Reason
+from rpckit.errors import GatorError, Reason, fault
 from rpckit.telemetry import logger
 
 log = logger(__name__)
@@ -254,10 +255,6 @@ def _compare(ending: Ending, sent: Content) -> None:
 
 def _fault(error: Exception) -> GatorError:
     """What is told of an unforeseen `error`; its traceback goes to the log."""
-    error_id = uuid.uuid4().hex[:8]
-    log.error("attempt failed by a fault of the gateway", error_id=error_id, exc_info=error)
-    return GatorError(
-        Reason.INTERNAL,
-        f"a fault of the gateway service; its log has the details under error_id {error_id}",
-        metadata={"error_id": error_id},
-    )
+    told = fault("gateway")
+    log.error("attempt failed by a fault of the gateway", exc_info=error, **told.metadata)
+    return told

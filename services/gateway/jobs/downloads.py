@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from gateway import metrics
 from gateway.events import DownloadPart, Video, VideoHeader, VideoTrailer
-from gateway.jobs.following import Following, content_changed
+from gateway.jobs.following import Following
+from gateway.jobs.live_form import Ending, content_changed
 from gateway.jobs.records import RenderRecord, VideoRecord
 from gateway.jobs.states import RenderState
 from gateway.jobs.store import Store
-from gateway.jobs.videos import ContentTag, Ending, StoredVideo, Videos
+from gateway.jobs.videos import ContentTag, StoredVideo, Videos, check_offset
 from gateway.jobs.watch import WatchHub
 from rpckit.errors import FieldViolation, GatorError, Reason, invalid
 from rpckit.video import VideoForm
@@ -81,7 +82,7 @@ class Downloads:
         if tag is not None and tag.epoch != video.epoch:
             raise content_changed()
         ending = Ending(video.size, video.sha256)
-        check_offset(offset, ending)
+        check_offset(offset, ending.size)
         whole = ContentTag(render.render_id, video.epoch, VideoForm.FASTSTART)
         yield VideoHeader(str(whole), whole.form, offset, ending.size, ending.sha256)
         stored = StoredVideo(video.location, ending)
@@ -102,7 +103,7 @@ class Downloads:
         if render.state.ended and ending is None:
             raise content_changed()
         if ending is not None:
-            check_offset(offset, ending)
+            check_offset(offset, ending.size)
         part = ContentTag(render.render_id, render.epoch, VideoForm.FRAGMENTED)
         size, sha256 = (None, b"") if ending is None else (ending.size, ending.sha256)
         yield VideoHeader(str(part), part.form, offset, size, sha256)
@@ -158,13 +159,3 @@ def _video_of(render: RenderRecord) -> VideoRecord:
         f"render {render.render_id} has no video: {what}; retry it to have one made",
         metadata={"render_id": render.render_id, "state": state},
     )
-
-
-def check_offset(offset: int, ending: Ending) -> None:
-    """OFFSET_OUT_OF_RANGE past the end; at the end there is nothing more to send."""
-    if offset > ending.size:
-        raise GatorError(
-            Reason.OFFSET_OUT_OF_RANGE,
-            f"the offset {offset} lies past the end of the video, which has {ending.size} bytes",
-            metadata={"size_bytes": str(ending.size)},
-        )

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 
+from gateway.jobs.live_form import content_changed
 from gateway.jobs.persistence import persistently
 from gateway.jobs.records import RenderRecord, RenderSnapshot
 from gateway.jobs.states import RenderState
 from gateway.jobs.watch import WatchedEvent, WatchedSnapshot, WatchHub
-from rpckit.errors import GatorError, Reason
 
 OnEvent = Callable[[bytes], None]
 OnSnapshot = Callable[[RenderSnapshot], None]
@@ -105,11 +105,3 @@ def is_given_up(render: RenderRecord, epoch: int) -> bool:
     if render.epoch != epoch:
         return render.epoch > epoch
     return render.state in (RenderState.QUEUED, RenderState.FAILED, RenderState.CANCELLED)
-
-
-def content_changed() -> GatorError:
-    """The error for bytes that are not there any more."""
-    return GatorError(
-        Reason.CONTENT_CHANGED,
-        "this content of the video is not there any more; start again at offset 0 without a tag",
-    )

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from contextlib import aclosing, suppress
 
-from gateway.jobs.live_form import END, Ending, LiveForm, changed
+from gateway.jobs.live_form import END, Ending, LiveForm, content_changed
 from gateway.jobs.objects import MissingObjectError, ObjectInfo, Objects
 from rpckit.errors import GatorError
 
@@ -77,7 +77,7 @@ class LiveVideo:
         await asyncio.wait([self._storing])
         if not self._storing.cancelled():
             self._storing.exception()  # it was raised by `write`, or nobody asks any more
-        self._form.fail(changed())
+        self._form.fail(content_changed())
 
     async def _store(self) -> None:
         start = 0
@@ -113,7 +113,7 @@ async def watch_parts(objects: Objects, form: LiveForm) -> None:
             if await _learn(objects, form):
                 await asyncio.sleep(POLL_SECONDS)
             elif missed == form.size:  # it is missing, and not only from one listing
-                form.fail(changed())
+                form.fail(content_changed())
                 return
             else:
                 missed = form.size
@@ -121,7 +121,7 @@ async def watch_parts(objects: Objects, form: LiveForm) -> None:
         form.fail(error)
     except (MissingObjectError, ValueError, LookupError):
         # It is being deleted, or what is there is none of ours.
-        form.fail(changed())
+        form.fail(content_changed())
 
 
 async def _learn(objects: Objects, form: LiveForm) -> bool:

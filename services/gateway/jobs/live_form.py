@@ -133,12 +133,12 @@ class LiveForm:
             async with aclosing(reading) as pieces:
                 return await anext(pieces)
         except (MissingObjectError, StopAsyncIteration):
-            raise changed() from None
+            raise content_changed() from None
 
 
-def changed() -> GatorError:
+def content_changed() -> GatorError:
     """The error for bytes that are not there any more, and will not come again."""
     return GatorError(
         Reason.CONTENT_CHANGED,
-        "these bytes of the video are not there any more; start again at offset 0 without a tag",
+        "this content of the video is not there any more; start again at offset 0 without a tag",
     )

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import errno
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -147,7 +147,7 @@ class Objects:
                     await out.write(data)
                 await out.finish()
             return
-        with _told("put"):
+        with _operation("put"):
             if self._folder is not None:
                 await asyncio.to_thread(_write_file, self._folder, key, content, durable=durable)
             else:
@@ -155,7 +155,7 @@ class Objects:
 
     async def create(self, key: str, content: bytes) -> bool:
         """Stores an object unless there is one; False if there is. Durable. At most 4 MiB."""
-        with _told("create"):
+        with _operation("create"):
             if self._folder is not None:
                 return await asyncio.to_thread(
                     _write_file, self._folder, key, content, replace=False
@@ -174,7 +174,7 @@ class Objects:
         stays. At most some 24 MiB are in memory.
         """
         if self._folder is not None:
-            with _told("begin"):
+            with _operation("begin"):
                 unfinished = await asyncio.to_thread(self._folder.begin)
             try:
                 yield _LocalWriter(unfinished, key, durable=durable)
@@ -191,7 +191,7 @@ class Objects:
 
     async def get(self, key: str) -> bytes:
         """A small object's bytes. MissingObjectError if there is none."""
-        with _told("get"):
+        with _operation("get"):
             try:
                 found = await obstore.get_async(self._store, key)
                 return bytes(await found.bytes_async())
@@ -232,7 +232,7 @@ class Objects:
     async def _piece(self, key: str, start: int, stop: int, end: int | None) -> tuple[bytes, int]:
         """Bytes from `start` to before `stop` or `end`, and the object's size."""
         stop = stop if end is None else min(stop, end)
-        with _told("read"):
+        with _operation("read"):
             try:
                 found = await obstore.get_async(self._store, key, options={"range": (start, stop)})
                 return bytes(await found.bytes_async()), found.meta["size"]
@@ -249,7 +249,7 @@ class Objects:
 
     async def head(self, key: str) -> ObjectInfo | None:
         """What is known of an object; None if there is none."""
-        with _told("head"):
+        with _operation("head"):
             try:
                 meta = await obstore.head_async(self._store, key)
             except FileNotFoundError:
@@ -264,10 +264,10 @@ class Objects:
         `prefix` names whole parts of keys: `outputs/a` has `outputs/a/1`, not
         `outputs/ab`. `after` leaves out keys up to this one.
         """
-        with _told(None):
+        with _store_errors():
             batches = obstore.list(self._store, prefix, offset=after or None, chunk_size=BATCH)
         while True:
-            with _told("list"):
+            with _operation("list"):
                 try:
                     batch = await anext(batches)
                 except StopAsyncIteration:
@@ -278,7 +278,7 @@ class Objects:
 
     async def delete(self, *keys: str) -> None:
         """Deletes objects. Nothing happens to those that are not there."""
-        with _told("delete"):
+        with _operation("delete"):
             if self._folder is None:
                 if keys:
                     await obstore.delete_async(self._store, list(keys))
@@ -299,7 +299,7 @@ class Objects:
     async def clean(self) -> None:
         """Removes what writers left behind that have died; those that live are unharmed."""
         if self._folder is not None:
-            with _told("clean"):
+            with _operation("clean"):
                 await asyncio.to_thread(self._folder.clean)
 
 
@@ -312,11 +312,11 @@ class _LocalWriter:
         self._durable = durable
 
     async def write(self, data: bytes) -> None:
-        with _told("write"):
+        with _operation("write"):
             await asyncio.to_thread(self._unfinished.write, data)
 
     async def finish(self) -> None:
-        with _told("finish"):
+        with _operation("finish"):
             await asyncio.to_thread(self._unfinished.publish, self._key, durable=self._durable)
 
 
@@ -327,11 +327,11 @@ class _RemoteWriter:
         self._upload = upload
 
     async def write(self, data: bytes) -> None:
-        with _told("write"):
+        with _operation("write"):
             await self._upload.write(data)
 
     async def finish(self) -> None:
-        with _told("finish"):
+        with _operation("finish"):
             await self._upload.finish()
 
 
@@ -354,17 +354,15 @@ def _write_file(
 
 
 @contextmanager
-def _told(operation: str | None) -> Iterator[None]:
-    """Turns a store's failures into errors that say what to do.
-
-    `operation` names what is measured; None measures nothing.
-    """
-    with metrics.object_operation(operation) if operation else nullcontext(), _translated():
+def _operation(name: str) -> Iterator[None]:
+    """Around an operation of the store: measures it under `name`; errors as `_store_errors`."""
+    with metrics.object_operation(name), _store_errors():
         yield
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _store_errors() -> Iterator[None]:
+    """Turns a store's failures into errors that say what to do."""
     try:
         yield
     except FeedAborted as error:

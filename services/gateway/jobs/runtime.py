@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from gateway import metrics
-from gateway.jobs.attached import AttachedClients
+from gateway.jobs.attached import AttachedClients, Remaining
 from gateway.jobs.attempt import Attempt, Outcome, Stores
 from gateway.jobs.downloads import Downloads
 from gateway.jobs.frames import FrameStore
@@ -40,8 +40,8 @@ DEPTH_POLL = 10.0
 RHYTHM = Rhythm()
 """How leases are kept; only tests have a faster one."""
 
-Services = Callable[[str, Callable[[], float | None]], tuple[FrameMaker, Composer]]
-"""The services below, for a render by its id that has so many seconds left."""
+Services = Callable[[str, Remaining], tuple[FrameMaker, Composer]]
+"""The services below, for a render by its id, and what is left of its client's deadline."""
 
 
 @dataclass

@@ -7,7 +7,6 @@ the database and the object store.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
@@ -24,9 +23,10 @@ from gateway.events import (
     VideoHeader,
 )
 from gateway.jobs.following import Following
+from gateway.jobs.live_form import Ending
 from gateway.jobs.records import RenderRecord, RenderSnapshot, VideoRecord
 from gateway.jobs.states import RenderState
-from gateway.jobs.videos import ContentTag, Ending, StoredVideo, Videos
+from gateway.jobs.videos import ContentTag, StoredVideo, Videos
 from gateway.jobs.watch import WatchHub
 from gateway.outbox import Outbox
 from rpckit.errors import GatorError, Reason
@@ -55,16 +55,10 @@ class RenderStream:
     async def events(self) -> AsyncGenerator[RenderEvent, None]:
         """The events, the result last. GatorError if the render ends without one."""
         with self._hub.listening(self._render_id, self._from_here):
-            work = asyncio.create_task(self._run(), name=f"stream {self._render_id}")
-            try:
-                while (event := await self._outbox.get()) is not None:
+            work = self._outbox.filled_by(self._run(), f"stream {self._render_id}")
+            async with aclosing(work) as events:
+                async for event in events:
                     yield event
-                await work
-            finally:
-                work.cancel()
-                await asyncio.wait([work])
-                if not work.cancelled():
-                    work.exception()  # it was raised above, or nobody listens any more
 
     async def _run(self) -> None:
         try:

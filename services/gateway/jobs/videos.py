@@ -20,13 +20,11 @@ from dataclasses import dataclass
 from gateway import metrics
 from gateway.jobs.frames import OWN
 from gateway.jobs.live_feeds import LiveVideo, watch_parts
-from gateway.jobs.live_form import END, Ending, LiveForm, changed
+from gateway.jobs.live_form import END, Ending, LiveForm, content_changed
 from gateway.jobs.objects import RETRY_AFTER, MissingObjectError, Objects, ObjectWriter
 from rpckit.errors import GatorError, Reason
 from rpckit.telemetry import logger
 from rpckit.video import VideoForm
-
-__all__ = ["ContentTag", "Ending", "Follower", "LiveVideo", "StoredVideo", "VideoUpload", "Videos"]
 
 log = logger(__name__)
 
@@ -145,8 +143,7 @@ class Follower:
                 self._offset += len(data)
                 metrics.VIDEO_SENT.inc(len(data))
                 yield data
-            if self._offset > form.size:
-                raise _out_of_range(self._offset, form.size)
+            check_offset(self._offset, form.size)
             self.ending = form.ending
 
 
@@ -222,8 +219,7 @@ class Videos:
                 STORAGE_UNAVAILABLE.
         """
         size = video.ending.size
-        if offset > size:
-            raise _out_of_range(offset, size)
+        check_offset(offset, size)
         self._reading[video.key] += 1
         try:
             async with aclosing(self._objects.read(video.key, offset, size)) as pieces:
@@ -232,12 +228,12 @@ class Videos:
                     metrics.VIDEO_SENT.inc(len(piece))
                     yield piece
         except MissingObjectError:
-            raise changed() from None
+            raise content_changed() from None
         finally:
             self._reading[video.key] -= 1
             self._reading += Counter()  # drops those that nobody reads
         if offset < size:
-            raise changed()
+            raise content_changed()
 
     async def delete(self, render_id: str) -> None:
         """Deletes every form of every attempt of a render, and the frames that are its own."""
@@ -275,9 +271,11 @@ class Videos:
                 await shared.stop_watching()
 
 
-def _out_of_range(offset: int, size: int) -> GatorError:
-    return GatorError(
-        Reason.OFFSET_OUT_OF_RANGE,
-        f"offset {offset} lies past the end of the video, which has {size} bytes",
-        metadata={"size_bytes": str(size)},
-    )
+def check_offset(offset: int, size: int) -> None:
+    """OFFSET_OUT_OF_RANGE past the end of a form; at its end there is nothing more to send."""
+    if offset > size:
+        raise GatorError(
+            Reason.OFFSET_OUT_OF_RANGE,
+            f"the offset {offset} lies past the end of the video, which has {size} bytes",
+            metadata={"size_bytes": str(size)},
+        )

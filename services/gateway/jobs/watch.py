@@ -19,6 +19,7 @@ from gateway import metrics
 from gateway.events import PassingEvent, ScenePreview
 from gateway.jobs.records import EventKind, Hint, RenderEventRecord, RenderSnapshot
 from gateway.jobs.store import Store
+from gateway.jobs.store.reading import not_found
 from gateway.jobs.topic import Topic
 from rpckit.errors import GatorError, Reason
 from rpckit.telemetry import logger
@@ -223,13 +224,4 @@ def _shutting_down() -> GatorError:
         Reason.SHUTTING_DOWN,
         "the gateway shuts down; watch on with after_sequence",
         retry_after=0.1,
-    )
-
-
-def not_found(render_id: str) -> GatorError:
-    """The error for a render that is not there, or not any more."""
-    return GatorError(
-        Reason.RENDER_NOT_FOUND,
-        f"there is no render {render_id}",
-        metadata={"render_id": render_id},
     )

@@ -134,7 +134,7 @@ class Worker:
         try:
             with (
                 structlog.contextvars.bound_contextvars(render_id=lease.render_id),
-                span("render", _told(claim), parent=of_origin(claim.render.origin)) as around,
+                span("render", _attributes(claim), parent=of_origin(claim.render.origin)) as around,
             ):
                 log.info("attempt", epoch=lease.epoch, attempts=claim.render.attempts)
                 outcome = await self._tried(claim)
@@ -195,7 +195,7 @@ class Worker:
             log.warning("not handed back", render_id=lease.render_id, reason=error.reason.name)
 
 
-def _told(claim: Claim) -> Attributes:
+def _attributes(claim: Claim) -> Attributes:
     """What the span of an attempt says of it."""
     render = claim.render
     return {

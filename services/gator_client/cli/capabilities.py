@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from gator_client.capabilities import BackendCapability, Capabilities, Device, Limits
 from gator_client.cli.connection import Connection, connecting
+from gator_client.cli.documents import print_document
 from gator_client.cli.failure import failing
 from gator_client.cli.options import Document
 from gator_client.cli.running import run
@@ -33,7 +30,7 @@ def capabilities(connection: Connection, as_json: Document = False) -> None:
     with failing(as_json=as_json):
         found = run(_ask(connection))
         if as_json:
-            typer.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=2))
+            print_document(found)
         else:
             _print(found)
 
@@ -44,7 +41,6 @@ async def _ask(connection: Connection) -> Capabilities:
 
 
 def _print(found: Capabilities) -> None:
-
     console = Console(highlight=False)
     console.print("Qualities", style="bold")
     console.print(_presets(found))
@@ -65,7 +61,6 @@ def _print(found: Capabilities) -> None:
 
 
 def _presets(found: Capabilities) -> Table:
-
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for heading in ("  name", "size", "frames/s", "at most", "for"):
         table.add_column(heading, justify="right" if heading in ("frames/s", "at most") else "left")
@@ -81,7 +76,6 @@ def _presets(found: Capabilities) -> Table:
 
 
 def _backend(item: BackendCapability) -> Text:
-
     state = ("ready", "green") if item.available else ("not available", "yellow")
     models = f" ({', '.join(item.models)})" if item.models else ""
     message = for_command(item.message.removeprefix(_NO_MODEL))
@@ -90,7 +84,6 @@ def _backend(item: BackendCapability) -> Text:
 
 
 def _codecs(found: Capabilities) -> str:
-
     if not found.codecs:  # the server is older than this command
         return f"{Codec.H264.value} ({found.encoder})"
     return ", ".join(
@@ -100,7 +93,6 @@ def _codecs(found: Capabilities) -> str:
 
 
 def _device(device: Device) -> str:
-
     text = f"{device.type} ({device.name})" if device.name else device.type
     if device.total_memory_bytes:
         free, total = size(device.free_memory_bytes), size(device.total_memory_bytes)
@@ -109,7 +101,6 @@ def _device(device: Device) -> str:
 
 
 def _limits(limits: Limits) -> str:
-
     return (
         f"{limits.max_scenes} scenes, {limits.max_prompt_characters} characters a prompt, "
         f"{seconds(limits.max_scene_duration)} a scene, "

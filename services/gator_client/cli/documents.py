@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import typer
 
 from gator_client.durable import DownloadedVideo, Render, WatchEvent
-from gator_client.result import ConnectionLost, RenderProgress, ScenePreview, SceneProgress
+from gator_client.result import (
+    ConnectionLost,
+    RenderProgress,
+    RenderResult,
+    ScenePreview,
+    SceneProgress,
+)
 
 _KINDS: dict[type[object], str] = {
     Render: "render",
@@ -33,6 +40,24 @@ def print_event(event: WatchEvent) -> None:
     if not isinstance(event, ScenePreview):
         line = {"event": _KINDS[type(event)], **fields_of(event)}
         typer.echo(json.dumps(line, ensure_ascii=False, default=_plain))
+
+
+def render_document(
+    result: RenderResult, path: Path, elapsed: float, previews: Sequence[Path]
+) -> dict[str, object]:
+    """The fields of RenderResult and these.
+
+    `file` (absolute path), `file_size`, `resolution`, `elapsed` (seconds), `previews`
+    (absolute paths).
+    """
+    fields = fields_of(result)
+    head = {
+        "file": str(path.absolute()),
+        "file_size": fields.pop("size_bytes"),
+        "resolution": result.resolution,
+        "elapsed": round(elapsed, 3),
+    }
+    return {**head, **fields, "previews": [str(preview.absolute()) for preview in previews]}
 
 
 def download_document(video: DownloadedVideo, path: Path) -> dict[str, object]:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import sys
@@ -20,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from gator_client.cli.documents import print_document
 from gator_client.cli.running import InterruptionError
 from gator_client.cli.wording import for_command, say
 from gator_client.errors import FieldViolation, InvalidRequestError, RenderError, StoryboardError
@@ -55,7 +55,7 @@ def failing(
 
 def _fail(error: RenderError, status: int, *, as_json: bool) -> NoReturn:
     if as_json:
-        typer.echo(json.dumps({"error": _document(error)}, ensure_ascii=False, indent=2))
+        print_document({"error": _document(error)})
     console = Console(stderr=True, highlight=False)
     if error.reason == "CANCELLED" and not error.advice:
         say(console, Text(error.message))

@@ -1,4 +1,4 @@
-"""The options of `gator render`, but for those of the connection."""
+"""The options of `gator render`, and what other commands share; `connection` has the server's."""
 
 from __future__ import annotations
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 
 from gator_client.cli.connection import Connection
 from gator_client.cli.destination import STDOUT, Stream
 from gator_client.cli.display import RenderDisplay
+from gator_client.cli.documents import print_document, render_document
 from gator_client.cli.previews import PreviewFolder
-from gator_client.cli.summary import document, print_previews, print_summary, print_warnings
+from gator_client.cli.summary import print_previews, print_summary, print_warnings
 from gator_client.durable import RenderState
 from gator_client.errors import RenderError
 from gator_client.result import RenderAccepted, RenderEvent, RenderResult, ScenePreview
@@ -119,7 +119,7 @@ class Rendering:
             result = replace(result, warnings=result.warnings + previews.warnings)
         if self._as_json:
             written = previews.written if previews else []
-            typer.echo(document(result, self._path, elapsed, written))
+            print_document(render_document(result, self._path, elapsed, written))
             return
         errors = Console(stderr=True, highlight=False)
         if not self._quiet:

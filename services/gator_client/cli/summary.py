@@ -1,11 +1,8 @@
-"""What a finished render is told as: a few lines for people, one document for programs."""
+"""What a finished render is told as, in a few lines."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -31,23 +28,6 @@ _NO_PREVIEW = {
     Backend.OPENAI: "OpenAI sends them where the service's GATOR_OPENAI_PARTIAL_IMAGES asks",
     Backend.PLACEHOLDER: "placeholders have none",
 }
-
-
-def document(result: RenderResult, path: Path, elapsed: float, previews: Sequence[Path]) -> str:
-    """The result as one JSON document: the fields of RenderResult and these.
-
-    `file` (absolute path), `file_size`, `resolution`, `elapsed` (seconds), `previews`
-    (absolute paths).
-    """
-    fields = dataclasses.asdict(result)
-    head = {
-        "file": str(path.absolute()),
-        "file_size": fields.pop("size_bytes"),
-        "resolution": result.resolution,
-        "elapsed": round(elapsed, 3),
-    }
-    tail = {"previews": [str(preview.absolute()) for preview in previews]}
-    return json.dumps(head | fields | tail, ensure_ascii=False, indent=2)
 
 
 def print_summary(

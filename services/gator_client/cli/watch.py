@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -121,14 +122,7 @@ def check_succeeded(render: Render, connection: Connection, *, as_json: bool) ->
     again = f"{connection.command('retry', render.render_id)} makes it anew; scenes that were "
     again += "finished are not made again."
     if render.error:
-        error = render.error
-        raise RenderError(
-            error.message,
-            code=error.code,
-            reason=error.reason,
-            advice=error.advice or again,
-            metadata=error.metadata,
-        )
+        raise replace(render.error, advice=render.error.advice or again).as_error()
     raise RenderError(
         f"render {render.render_id} is {render.state.value}",
         code=render.state.name,

@@ -12,7 +12,7 @@ from compositor.encoder.av1 import Av1Coding
 from compositor.encoder.hardware import NvencCoding, VaapiCoding, h264_coder, probe
 from compositor.encoder.hevc import HevcCoding, x265_version
 from compositor.encoder.pictures import Encoder
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import X264Coding
 from compositor.engines import choose
 from compositor.planes import Planes, to_i420
 from compositor.settings import Settings
@@ -134,13 +134,15 @@ def test_coders_say_what_they_are():
     assert HevcCoding("slow", 20).description == f"{x265_version()} slow crf 22"
     assert x265_version().startswith("x265 ")
     assert Av1Coding(6, 18).description == "SVT-AV1 preset 6 crf 28"
-    assert [coder.codec for coder in (Coding(), HevcCoding(), Av1Coding(), NvencCoding())] == [
+    assert [coder.codec for coder in (X264Coding(), HevcCoding(), Av1Coding(), NvencCoding())] == [
         Codec.H264,
         Codec.HEVC,
         Codec.AV1,
         Codec.H264,
     ]
-    assert [coder.hardware for coder in (Coding(), HevcCoding(), Av1Coding(), NvencCoding())] == [
+    assert [
+        coder.hardware for coder in (X264Coding(), HevcCoding(), Av1Coding(), NvencCoding())
+    ] == [
         False,
         False,
         False,
@@ -149,9 +151,9 @@ def test_coders_say_what_they_are():
 
 
 def test_a_probe_really_codes():
-    assert probe(Coding(threads=1)) == ""
+    assert probe(X264Coding(threads=1)) == ""
 
-    class Mute(Coding):
+    class Mute(X264Coding):
         def open(self, preset, *, header=False):
             codec = super().open(preset, header=header)
 
@@ -171,11 +173,11 @@ def test_a_device_is_used_where_it_is_and_told_of_where_it_is_not(choice, tmp_pa
     coder = {"h264_nvenc": NvencCoding(), "h264_vaapi": VaapiCoding()}[choice]
     if problem := probe(coder):
         with pytest.raises(GatorError, match=choice) as caught:
-            h264_coder(choice, Coding())
+            h264_coder(choice, X264Coding())
         assert caught.value.reason is Reason.ENCODING_FAILED
         assert problem in caught.value.message
         return
-    assert h264_coder(choice, Coding()).hardware
+    assert h264_coder(choice, X264Coding()).hardware
     data = encode([30, 3], coder, preset=PRESETS[Quality.DRAFT])
     assert [time for time, _ in decode_any(data)] == [Fraction(k, 24) for k in range(33)]
     path = tmp_path / "a.mp4"
@@ -184,7 +186,7 @@ def test_a_device_is_used_where_it_is_and_told_of_where_it_is_not(choice, tmp_pa
 
 
 def test_without_a_device_auto_is_x264():
-    coding = Coding(crf=21)
+    coding = X264Coding(crf=21)
     assert h264_coder("x264", coding) is coding
     if probe(NvencCoding()) and probe(VaapiCoding()):
         assert h264_coder("auto", coding) is coding

@@ -11,7 +11,7 @@ import pytest
 from compositor_reference import natural
 from compositor_video import complaints, decode, pictures_so_far
 
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import X264Coding
 from compositor.engine import Cancelled
 from compositor.handoff import MAX_CHUNK, OUTPUT_BYTES, STILLS, Output, StillQueue
 from compositor.intake import SceneFrame, Specification
@@ -47,7 +47,7 @@ async def parts_of(spec, frames):
 
 
 def compositor(max_concurrent=2, flush_after=0.0, threads=2):
-    engine = ReferenceEngine(Coding(threads=threads), flush_after)
+    engine = ReferenceEngine(X264Coding(threads=threads), flush_after)
     return Compositor({Codec.H264: engine}, max_concurrent=max_concurrent)
 
 

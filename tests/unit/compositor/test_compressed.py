@@ -12,13 +12,13 @@ from compositor_reference import natural
 from compositor_video import Collector, boxes, complaints, decode, packets, pictures_so_far
 
 from compositor.compressed import CompressedEngine
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import X264Coding
 from compositor.engine import Cancelled
 from compositor.handoff import STILLS
 from compositor.planes import to_i420
 from compositor.spool import Spool
-from compositor.timeline import SceneTiming, plan
 from rpckit.video import Preset, Transition
+from tests.support.compressed import timeline_of
 
 SMALL = Preset(width=112, height=80, fps=24, bitrate=1_500_000, h264_level=30, use_case="tests")
 WIDE = replace(SMALL, width=2304, height=48, h264_level=40)
@@ -56,13 +56,7 @@ class Stills:
 
 def scenes(*slots, preset=SMALL):
     """A timeline of (pictures of the slot, transition, pictures of the transition)."""
-    return plan(
-        [
-            SceneTiming(Fraction(count, preset.fps), transition, Fraction(n, preset.fps))
-            for count, transition, n in slots
-        ],
-        preset.fps,
-    )
+    return timeline_of(preset, slots)
 
 
 def pictures(count, preset=SMALL):
@@ -72,7 +66,9 @@ def pictures(count, preset=SMALL):
 def composed(timeline, preset=SMALL, coding=None, stored=None):
     sink = Collector()
     stills = Stills(pictures(len(timeline.slots), preset))
-    CompressedEngine(coding or Coding(threads=2)).compose(preset, timeline, stills, sink, stored)
+    CompressedEngine(coding or X264Coding(threads=2)).compose(
+        preset, timeline, stills, sink, stored
+    )
     return sink, stills
 
 
@@ -100,7 +96,7 @@ def test_readers_can_start_as_often_as_asked():
     timeline = scenes(
         (100, Transition.CROSSFADE, 20), (30, Transition.ZOOM, 20), (60, Transition.SLIDE, 0)
     )
-    sink, _ = composed(timeline, coding=Coding(threads=2, gop_seconds=1))
+    sink, _ = composed(timeline, coding=X264Coding(threads=2, gop_seconds=1))
     keys = [pts for pts, _, key, _ in packets(sink.data) if key]
     assert keys[0] == 0
     assert max(b - a for a, b in pairwise([*keys, 190])) <= 24
@@ -126,7 +122,7 @@ def test_a_wide_slide_goes_by_a_picture_half_way():
 
 def test_a_transition_between_holds_that_leave_no_room_is_coded():
     timeline = scenes((25, Transition.CROSSFADE, 24), (25, Transition.CROSSFADE, 0))
-    sink, _ = composed(timeline, coding=Coding(threads=2, gop_seconds=1))
+    sink, _ = composed(timeline, coding=X264Coding(threads=2, gop_seconds=1))
     assert len(decode(sink.data).times) == 50
 
 
@@ -142,7 +138,7 @@ def test_what_is_there_is_sent_while_a_still_is_late():
     stills = Stills(pictures(1))
     sink = Collector()
     timeline = scenes((72, Transition.CROSSFADE, 10), (24, Transition.CROSSFADE, 0))
-    engine = CompressedEngine(Coding(threads=2))
+    engine = CompressedEngine(X264Coding(threads=2))
     arrived = threading.Event()
     sink.progress = lambda frames: arrived.set() if frames == 62 else None
     thread = threading.Thread(target=engine.compose, args=(SMALL, timeline, stills, sink))
@@ -161,7 +157,7 @@ def test_cancelled_while_it_waits():
     stills.put(None)
     before = threading.active_count()
     with pytest.raises(Cancelled):
-        CompressedEngine(Coding(threads=2)).compose(SMALL, timeline, stills, Collector())
+        CompressedEngine(X264Coding(threads=2)).compose(SMALL, timeline, stills, Collector())
     assert threading.active_count() == before
 
 
@@ -183,7 +179,7 @@ def test_a_still_that_is_all_noise_stays_under_the_ceiling(tmp_path):
     timeline = scenes((12, Transition.CROSSFADE, 5), (12, Transition.CROSSFADE, 0), preset=preset)
     sink = Collector()
     stills = Stills([to_i420(noise), to_i420(noise[::-1].copy())])
-    CompressedEngine(Coding(threads=2)).compose(preset, timeline, stills, sink)
+    CompressedEngine(X264Coding(threads=2)).compose(preset, timeline, stills, sink)
     path = tmp_path / "a.mp4"
     path.write_bytes(sink.data)
     assert complaints(path) == ""

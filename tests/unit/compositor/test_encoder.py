@@ -11,7 +11,7 @@ from compositor_reference import natural
 from compositor_video import Collector, complaints, decode, described, packets, pictures_so_far
 
 from compositor.encoder.pictures import Encoder
-from compositor.encoder.x264 import Coding, cpu_count, x264_version
+from compositor.encoder.x264 import X264Coding, cpu_count, x264_version
 from compositor.engine import Cancelled
 from compositor.planes import Planes, to_i420
 from compositor.settings import Settings
@@ -34,7 +34,7 @@ def flat(preset, level):
 def encode(runs, preset=SMALL, coding=None):
     """A file with as many pictures as `runs` says, and a flush after each run."""
     sink = Collector()
-    encoder = Encoder(preset, coding or Coding(threads=2), sink)
+    encoder = Encoder(preset, coding or X264Coding(threads=2), sink)
     number = 0
     for run in runs:
         for _ in range(run):
@@ -49,7 +49,7 @@ def encode(runs, preset=SMALL, coding=None):
 def test_a_preset_is_what_the_file_says(quality, tmp_path):
     preset = PRESETS[quality]
     sink = Collector()
-    encoder = Encoder(preset, Coding(threads=2), sink)
+    encoder = Encoder(preset, X264Coding(threads=2), sink)
     picture = to_i420(natural(0, preset.width, preset.height))
     for _ in range(5):
         encoder.add(picture)
@@ -76,7 +76,7 @@ def test_a_preset_is_what_the_file_says(quality, tmp_path):
 )
 @pytest.mark.parametrize("x264_preset", ["ultrafast", "veryfast", "slower"])
 def test_pauses_leave_no_trace_in_the_pictures(runs, x264_preset, tmp_path):
-    data = encode(runs, coding=Coding(x264_preset=x264_preset, threads=2)).data
+    data = encode(runs, coding=X264Coding(x264_preset=x264_preset, threads=2)).data
     count = sum(runs)
     video = decode(data)
     assert video.times == [Fraction(k, 24) for k in range(count)]
@@ -100,7 +100,7 @@ def test_a_pause_begins_with_a_picture_to_start_at():
 @pytest.mark.parametrize("seconds", [1, 2.5, 8])
 def test_gops_are_closed_and_no_longer_than_asked(seconds):
     sink = Collector()
-    encoder = Encoder(SMALL, Coding(gop_seconds=seconds, threads=2), sink)
+    encoder = Encoder(SMALL, X264Coding(gop_seconds=seconds, threads=2), sink)
     picture = to_i420(natural(0, 64, 48))
     for _ in range(24 * 20):
         encoder.add(picture)
@@ -119,7 +119,7 @@ def test_gops_are_closed_and_no_longer_than_asked(seconds):
 
 def test_bytes_leave_while_pictures_come():
     sink = Collector()
-    encoder = Encoder(SMALL, Coding(threads=2), sink)
+    encoder = Encoder(SMALL, X264Coding(threads=2), sink)
     picture = to_i420(natural(1, 64, 48))
     seen = []
     for _ in range(24 * 6):
@@ -133,7 +133,7 @@ def test_bytes_leave_while_pictures_come():
 
 def test_a_flush_sends_all_but_the_last_fragment():
     sink = Collector()
-    encoder = Encoder(SMALL, Coding(x264_preset="slower", threads=2), sink)
+    encoder = Encoder(SMALL, X264Coding(x264_preset="slower", threads=2), sink)
     picture = to_i420(natural(1, 64, 48))
     for _ in range(48):
         encoder.add(picture)
@@ -147,7 +147,7 @@ def test_a_flush_sends_all_but_the_last_fragment():
 
 def test_a_picture_may_change_once_it_is_added():
     sink = Collector()
-    encoder = Encoder(SMALL, Coding(threads=2), sink)
+    encoder = Encoder(SMALL, X264Coding(threads=2), sink)
     planes = flat(SMALL, 0)
     picture = planes
     for number in range(60):
@@ -161,7 +161,7 @@ def test_a_picture_may_change_once_it_is_added():
 def test_the_bit_rate_stays_under_its_ceiling():
     preset = replace(SMALL, width=320, height=240, bitrate=600_000)
     sink = Collector()
-    encoder = Encoder(preset, Coding(threads=2), sink)
+    encoder = Encoder(preset, X264Coding(threads=2), sink)
     rng = np.random.default_rng(1)
     seconds = 6
     for _ in range(preset.fps * seconds):
@@ -184,7 +184,7 @@ def test_what_the_sink_raises_ends_the_encoder(when):
             if when == "check":
                 raise Cancelled
 
-    encoder = Encoder(SMALL, Coding(threads=2), Full())
+    encoder = Encoder(SMALL, X264Coding(threads=2), Full())
     with pytest.raises(Cancelled):
         for number in range(100):
             encoder.add(flat(SMALL, level_of(number)))
@@ -193,7 +193,7 @@ def test_what_the_sink_raises_ends_the_encoder(when):
 
 def test_an_aborted_encoder_writes_nothing_more():
     sink = Collector()
-    encoder = Encoder(SMALL, Coding(threads=2), sink)
+    encoder = Encoder(SMALL, X264Coding(threads=2), sink)
     for number in range(60):
         encoder.add(flat(SMALL, level_of(number)))
     before = len(sink.data)
@@ -206,7 +206,7 @@ def test_an_aborted_encoder_writes_nothing_more():
 
 
 def test_the_encoder_says_what_it_is():
-    coding = Coding(x264_preset="slow", crf=20)
+    coding = X264Coding(x264_preset="slow", crf=20)
     assert coding.description == f"{x264_version()} slow crf 20"
     assert x264_version().startswith("x264 core ")
     assert cpu_count() >= 1

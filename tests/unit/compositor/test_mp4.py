@@ -11,7 +11,7 @@ from compositor_video import Collector, boxes, complaints, decode, nal_units, pa
 
 from compositor.encoder.mp4 import Mp4, Track
 from compositor.encoder.pictures import Encoder
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import X264Coding
 from compositor.engine import Cancelled
 from compositor.planes import Planes
 from compositor.spool import Spool
@@ -35,7 +35,7 @@ def noise(number):
 
 def coded(count):
     """Packets (Annex B) of x264, in decoding order: data, pts, key; its extradata and delay."""
-    codec = Coding(gop_seconds=1, threads=1).open(PRESET)
+    codec = X264Coding(gop_seconds=1, threads=1).open(PRESET)
     found = []
     for number in [*range(count), None]:
         picture = None
@@ -134,7 +134,7 @@ def test_fragments_leave_before_the_file_is_complete():
 
 def test_the_encoder_writes_both_in_one_pass(stored):
     sink = Collector()
-    encoder = Encoder(PRESET, Coding(threads=2), sink, stored)
+    encoder = Encoder(PRESET, X264Coding(threads=2), sink, stored)
     for number in range(40):
         encoder.add(noise(number))
         if number == 20:

@@ -9,7 +9,7 @@ from compositor_reference import natural
 from compositor_video import nal_units
 
 from compositor.encoder.segments import SegmentCoder
-from compositor.encoder.x264 import Coding
+from compositor.encoder.x264 import X264Coding
 from compositor.planes import Planes, to_i420
 from rpckit.video import Preset
 
@@ -52,7 +52,7 @@ def decoded(units):
 @pytest.mark.parametrize("x264_preset", ["ultrafast", "superfast", "veryfast", "medium", "slower"])
 @pytest.mark.parametrize("count", [1, 2, 60])
 def test_a_segment_is_closed_groups_of_single_slices(x264_preset, count):
-    coder = SegmentCoder(SMALL, Coding(x264_preset=x264_preset, threads=2), gop_pictures=25)
+    coder = SegmentCoder(SMALL, X264Coding(x264_preset=x264_preset, threads=2), gop_pictures=25)
     known = coder.parameter_sets()
     units = list(coder.code(moving(count)))
     assert sorted(unit.output for unit in units) == list(range(count))
@@ -77,13 +77,13 @@ def test_a_segment_is_closed_groups_of_single_slices(x264_preset, count):
 
 
 def test_pictures_come_back_as_they_went_in():
-    units = list(SegmentCoder(SMALL, Coding(threads=2), 250).code(numbered(40)))
+    units = list(SegmentCoder(SMALL, X264Coding(threads=2), 250).code(numbered(40)))
     for number, picture in enumerate(decoded(units)):
         assert abs(picture[: SMALL.height].mean() - level_of(number)) < 2
 
 
 def test_moving_pictures_keep_their_quality():
-    units = list(SegmentCoder(SMALL, Coding(threads=1), 250).code(moving(30)))
+    units = list(SegmentCoder(SMALL, X264Coding(threads=1), 250).code(moving(30)))
     for picture, planes in zip(decoded(units), moving(30), strict=True):
         error = np.mean((picture.astype(float) - planes.i420) ** 2)
         assert 10 * np.log10(255**2 / error) > 36
@@ -97,21 +97,21 @@ def test_units_leave_before_the_last_picture_comes():
             asked.append(number)
             yield planes
 
-    coming = SegmentCoder(SMALL, Coding(threads=1), 250).code(pictures())
+    coming = SegmentCoder(SMALL, X264Coding(threads=1), 250).code(pictures())
     next(coming)
     assert len(asked) < 50
     coming.close()
 
 
 def test_no_pictures_are_no_units():
-    assert list(SegmentCoder(SMALL, Coding(), 250).code([])) == []
+    assert list(SegmentCoder(SMALL, X264Coding(), 250).code([])) == []
 
 
 def test_a_segment_stays_under_the_ceiling():
     preset = replace(SMALL, width=320, height=240, bitrate=600_000)
     rng = np.random.default_rng(1)
     pictures = (Planes(rng.integers(16, 236, (360, 320), np.uint8)) for _ in range(96))
-    units = list(SegmentCoder(preset, Coding(threads=2), 48).code(pictures))
+    units = list(SegmentCoder(preset, X264Coding(threads=2), 48).code(pictures))
     bits = 8 * sum(len(unit.data) for unit in units)
     # maxrate over 4 s, and the buffer of 2 seconds' bits once.
     assert bits <= preset.bitrate * (1.5 * 4 + 2) * 1.02
@@ -119,7 +119,7 @@ def test_a_segment_stays_under_the_ceiling():
 
 def test_wide_pictures_are_coded_alike():
     preset = replace(SMALL, width=2080, height=32)
-    coder = SegmentCoder(preset, Coding(threads=2), gop_pictures=250)
+    coder = SegmentCoder(preset, X264Coding(threads=2), gop_pictures=250)
     units = list(coder.code(numbered(12, preset)))
     assert [unit.output for unit in units if unit.idr] == [0]
     sets = [n for n in nal_units(units[0].data) if n[0] & 31 in (SPS, PPS)]

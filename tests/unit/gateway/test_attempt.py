@@ -23,7 +23,6 @@ from gateway.events import (
 )
 from gateway.jobs.attempt import Attempt, Outcome, Stores
 from gateway.jobs.frames import FramePlan, FrameStore
-from gateway.jobs.handling import Handling
 from gateway.jobs.objects import Objects
 from gateway.jobs.records import LeaseLost, Priority
 from gateway.jobs.states import Phase, RenderState
@@ -32,7 +31,7 @@ from gateway.jobs.videos import Videos
 from gateway.jobs.watch import WatchHub
 from gateway.pipeline import PipelineSettings
 from gateway.request import Limits, RenderAsked, SceneAsked
-from gateway.validation import effective
+from gateway.validation import accepted
 from rpckit.errors import GatorError, Reason
 from rpckit.frame import Frame
 from rpckit.provenance import Backend, Provenance
@@ -108,10 +107,11 @@ class Bench:
 
     async def claim(self, scenes: int = 2, **fields):
         asked = tuple(SceneAsked(f"scene {i}") for i in range(scenes))
-        render = effective(RenderAsked(asked, quality=1, duration_per_frame=Fraction(1)), Limits())
+        request = RenderAsked(asked, quality=1, duration_per_frame=Fraction(1))
+        render, handling = accepted(request, Limits(), Priority.BATCH)
         return await claimed(
             self.store,
-            request=stored.request_bytes(render, Handling(Priority.BATCH)),
+            request=stored.request_bytes(render, handling),
             scene_count=scenes,
             frame_count=render.frame_count,
             **fields,

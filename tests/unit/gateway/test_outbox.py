@@ -1,6 +1,9 @@
 """The queue before a client: order, replacement, bounds."""
 
 import asyncio
+from contextlib import aclosing
+
+import pytest
 
 from gateway.outbox import Outbox
 
@@ -45,3 +48,39 @@ async def test_a_reader_wakes_at_the_close():
     await asyncio.sleep(0)
     outbox.close()
     assert await reader == []
+
+
+async def test_what_fills_it_is_read_to_its_end_and_then_raises():
+    outbox: Outbox[object] = Outbox(1)
+
+    async def work() -> None:
+        try:
+            for number in range(3):
+                await outbox.put(number)
+            raise ValueError("broken")
+        finally:
+            outbox.close()
+
+    read = []
+    with pytest.raises(ValueError, match="broken"):
+        async for event in outbox.filled_by(work(), "work"):
+            read.append(event)
+    assert read == [0, 1, 2]
+
+
+async def test_a_reader_that_leaves_ends_what_fills_it():
+    outbox: Outbox[object] = Outbox(1)
+    ended = []
+
+    async def work() -> None:
+        try:
+            while True:
+                await outbox.put("more")
+        finally:
+            await asyncio.sleep(0)
+            ended.append("work")
+            outbox.close()
+
+    async with aclosing(outbox.filled_by(work(), "work")) as events:
+        assert await anext(events) == "more"
+    assert ended == ["work"]

@@ -5,8 +5,9 @@ from fractions import Fraction
 
 import pytest
 
-from gateway.request import FallbackPolicy, Limits, RenderAsked, SceneAsked
-from gateway.validation import effective
+from gateway.jobs.records import Priority
+from gateway.request import FallbackPolicy, Limits, Render, RenderAsked, SceneAsked
+from gateway.validation import accepted
 from rpckit.errors import GatorError, Reason
 from rpckit.video import Codec, Quality, Transition
 
@@ -19,6 +20,10 @@ def asked(*prompts: str, **values: object) -> RenderAsked:
 
 def one(**values: object) -> RenderAsked:
     return RenderAsked(scenes=(SceneAsked(**{"prompt": "a fox", **values}),))
+
+
+def effective(request: RenderAsked, limits: Limits) -> Render:
+    return accepted(request, limits, Priority.BATCH)[0]
 
 
 def refused(request: RenderAsked, limits: Limits = LIMITS) -> list[str]:

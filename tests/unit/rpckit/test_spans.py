@@ -114,8 +114,8 @@ async def test_a_call_that_its_caller_leaves_is_cancelled():
 async def test_a_call_of_another_service_carries_its_span():
     with recorded_spans() as spans:
         async with connected(service()) as channel:
-            with span("work"), client_span(f"{SERVICE}/GetCapabilities") as traced:
-                await call(channel, metadata=traced.metadata)
+            with span("work"), client_span(f"{SERVICE}/GetCapabilities") as metadata:
+                await call(channel, metadata=metadata)
     calling, served = (
         next(s for s in spans.get_finished_spans() if s.kind is kind)
         for kind in (SpanKind.CLIENT, SpanKind.SERVER)

@@ -76,7 +76,7 @@ class TakenError(Exception):
 
 def open_store(url: str) -> ObjectStore:
     """The store at a URL; a folder is made if it is not there. PurchaseError if it cannot be."""
-    with _told("opened"):
+    with _store_errors("opened"):
         if url.startswith("file:"):
             return from_url(url, mkdir=True, automatic_cleanup=True)
         if url.startswith("memory:"):
@@ -127,7 +127,7 @@ class Ledger:
         Raises:
             PurchaseError: it was paid for and did not come, or the store is away.
         """
-        with _told("read"):
+        with _store_errors("read"):
             intent = self._read(f"{_folder(order)}/intent")
             if intent is None:
                 return None
@@ -156,7 +156,7 @@ class Ledger:
         order = reservation.order
         today = self._now().date().isoformat()
         self._sweep_once(today)
-        with _told("written"):
+        with _store_errors("written"):
             place = {"order": order.key, "at": self._now().isoformat()}
             self._take(reservation, f"renders/{order.render_key}", self._limits.per_render, place)
             self._take(reservation, f"days/{today}", self._limits.per_day, place)
@@ -172,7 +172,7 @@ class Ledger:
 
     def release(self, reservation: Reservation) -> None:
         """Takes back an intent that cost nothing, the last written first."""
-        with _told("written"):
+        with _store_errors("written"):
             while reservation.paths:
                 with suppress(FileNotFoundError):
                     self._store.delete(reservation.paths[-1])
@@ -180,13 +180,13 @@ class Ledger:
 
     def deliver(self, reservation: Reservation, image: bytes) -> None:
         """Writes down the image that was bought."""
-        with _told("written"):
+        with _store_errors("written"):
             self._put(f"{_folder(reservation.order)}/image", image)
         reservation.settled = True
 
     def fail(self, reservation: Reservation, cause: Cause) -> None:
         """Writes down why an image that counts as paid did not come."""
-        with _told("written"):
+        with _store_errors("written"):
             content = json.dumps({"cause": cause.value}).encode()
             self._put(f"{_folder(reservation.order)}/failure", content)
         reservation.settled = True
@@ -291,7 +291,7 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _store_errors(what: str) -> Iterator[None]:
     """Turns the store's failures into an error that says what to do."""
     try:
         yield

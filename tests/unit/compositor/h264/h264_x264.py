@@ -8,7 +8,8 @@ import av.logging
 import numpy as np
 
 from compositor.h264.coded import CodedPicture, PictureReader
-from compositor.h264.stream import Format, Stream
+from compositor.h264.format import Format
+from compositor.h264.stream import Stream
 
 STILL = "keyint=1:bframes=0:rc-lookahead=0:sync-lookahead=0:annexb=1:stitchable=1:cabac=1:8x8dct=1"
 SEGMENT = "keyint=300:b-pyramid=none:scenecut=0:annexb=1:stitchable=1:cabac=1:8x8dct=1"

@@ -7,8 +7,9 @@ from h264_buffer import check
 from h264_x264 import SEGMENT, decoded, moving, same, segment, shown, still, timed_access_units
 
 from compositor.h264.bits import BitstreamError
+from compositor.h264.format import Format
 from compositor.h264.slice_header import SliceType
-from compositor.h264.stream import Format, Stream
+from compositor.h264.stream import Stream
 
 W, H = 112, 80
 COUNT = 30

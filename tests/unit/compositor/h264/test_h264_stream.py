@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from compositor.h264.bits import BitstreamError
 from compositor.h264.coded import CodedPicture
-from compositor.h264.stream import Format, Stream, Strip, Weight
+from compositor.h264.format import Format
+from compositor.h264.slice_data import Strip
+from compositor.h264.slice_header import Weight
+from compositor.h264.stream import Stream
 
 SIZES = [(112, 80, 30), (70, 50, 30), (854, 480, 30), (1920, 1080, 40)]
 
