@@ -6,7 +6,7 @@ made and their videos are read.
 
 from datetime import timedelta
 
-from gateway.jobs import runtime, states, sweeper
+from gateway.jobs import runtime, states, sweeper, worker
 from gateway.jobs.heartbeat import Rhythm
 from gateway.servicer import build
 from gateway.settings import Settings
@@ -22,4 +22,6 @@ if __name__ == "__main__":
     # What was killed may take minutes to start on a slow machine.
     states.MAX_FAILURES = 300
     sweeper.ROWS_EVERY = sweeper.OUTPUTS_EVERY = sweeper.FRAMES_EVERY = sweeper.FIRST_WITHIN = 1.0
+    # A client is away for as long as its gateway starts: minutes on a slow machine.
+    worker.LAPSE_POLL = 3600.0
     run(Settings, build)
