@@ -208,6 +208,9 @@ class RunningServer:
             try:
                 async with asyncio.timeout(READY_WITHIN):
                     now = await self.service.ready()
+            except TimeoutError:  # what it asks is slow, or this process was halted
+                log.warning("the readiness check had no answer", service=self.service.name)
+                now = False
             except Exception:
                 log.exception("the readiness check failed", service=self.service.name)
                 now = False

@@ -34,7 +34,7 @@ async def stub():
     async with connected(build(Settings(threads=2, max_concurrent=2, grace=1))) as channel:
         yield stubs.CompositorServiceStub(channel)
     if ending := other_tasks():  # those in which gRPC itself ends a call
-        await asyncio.wait(ending, timeout=10)
+        await asyncio.wait(ending, timeout=100)
     assert not other_tasks()
     assert not [t.name for t in threading.enumerate() if t.name.startswith("compose")]
 
@@ -66,12 +66,12 @@ def chunk(data=COLOUR * (32 * 18)):
     return pb.ComposeRequest(chunk=frame_pb2.FrameChunk(data=data))
 
 
-async def answers(stub, *requests):
+async def answers(stub, *requests, **options):
     async def stream():
         for request in requests:
             yield request
 
-    call = stub.Compose(stream())
+    call = stub.Compose(stream(), **options)
     try:
         return [response async for response in call]
     finally:
@@ -371,14 +371,10 @@ async def admitted(stub):
 
 
 async def test_a_deadline_ends_the_encoder(stub):
-    call = stub.Compose(timeout=0.5)
     # Every picture of HEVC is coded, which takes far longer.
     asked = specification(scene(duration=Duration(seconds=600)), codec=video_pb2.CODEC_HEVC)
-    for request in (asked, header(), chunk()):
-        await call.write(request)
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        async for _ in call:
-            pass
+        await answers(stub, asked, header(), chunk(), timeout=2)
     assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 

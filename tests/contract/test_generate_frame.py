@@ -50,7 +50,7 @@ async def frame_gen(images=None, backends=("placeholder",), **settings):
     async with connected(service) as channel:
         yield stubs.FrameGenServiceStub(channel)
     if ending := other_tasks():  # those in which gRPC itself ends a call
-        await asyncio.wait(ending, timeout=10)
+        await asyncio.wait(ending, timeout=100)
     assert not other_tasks()
     assert not [t.name for t in threading.enumerate() if t.name.startswith("placeholder")]
 
@@ -78,7 +78,7 @@ def request(**changes):
 
 
 async def answers(stub, asked, **call_options):
-    call = stub.GenerateFrame(asked, **{"timeout": 60, **call_options})
+    call = stub.GenerateFrame(asked, **{"timeout": 500, **call_options})
     try:
         return [response async for response in call]
     finally:
@@ -354,11 +354,11 @@ async def test_a_slow_model_leaves_time_of_the_call_for_what_comes_after(policy)
     asked = request(fallback_policy=f"FALLBACK_POLICY_{policy}", video_width=16, video_height=16)
     async with frame_gen(images) as stub:
         if policy == "PLACEHOLDER":
-            _, _, done = await frame(stub, asked, timeout=3)
+            _, _, done = await frame(stub, asked, timeout=5)
             (over,) = done.provenance.passed_over
             assert (over.backend, over.reason) == (frame_pb2.BACKEND_EXTERNAL, "DEADLINE_EXCEEDED")
         else:
-            status, text, info, _, _ = await refusal(stub, asked, timeout=2)
+            status, text, info, _, _ = await refusal(stub, asked, timeout=5)
             assert (status, info.reason) == DEADLINE
             assert "EXTERNAL: AI frame generation failed: the call's time ran out" in text
         assert images.ended.is_set()
@@ -366,7 +366,7 @@ async def test_a_slow_model_leaves_time_of_the_call_for_what_comes_after(policy)
 
 async def test_a_model_that_takes_longer_than_a_frame_may_is_passed_over():
     images = Gated()
-    async with frame_gen(images, frame_timeout=0.3) as stub:
+    async with frame_gen(images, frame_timeout=3) as stub:
         _, _, done = await frame(stub)
         images.gate.set()
         _, _, after = await frame(stub)
@@ -380,12 +380,11 @@ async def test_a_client_that_leaves_ends_the_work_and_the_next_request_is_made(h
     images = Gated()
     asked = request(fallback_policy=frame_pb2.FALLBACK_POLICY_FAIL)
     async with frame_gen(images) as stub:
-        call = stub.GenerateFrame(asked, timeout=60 if how == "cancel" else 0.5)
+        call = stub.GenerateFrame(asked, timeout=500 if how == "cancel" else 3)
         await images.begun.wait()
         if how == "cancel":
             call.cancel()
-        async with asyncio.timeout(10):
-            await images.ended.wait()
+        await images.ended.wait()
         with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
             async for message in call:
                 assert message.WhichOneof("event") == "progress"

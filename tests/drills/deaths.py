@@ -118,7 +118,7 @@ class Deaths:
                 tally.ended.update(member.ended)
             for name, member in reversed(fleet.members.items()):
                 # What still ran would keep it from ending.
-                if (status := await member.end(within=15)) != 0:
+                if (status := await member.end()) != 0:
                     tally.wrong.append(f"{name} ended with {status}")
             tally.wrong += fleet.complaints
         left = await swept(self._database, self._folder / "state", *stored.values())

@@ -18,14 +18,15 @@ from tests.support.browser import CHROMIUM, report
 from tests.support.video import ffmpeg
 
 pytestmark = [
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(3000),
     pytest.mark.skipif(
         CHROMIUM is None, reason="chromium is not on this machine: no browser was asked"
     ),
 ]
 LEVELS = 4
 """By how much a mean colour may be off: libyuv has other factors for blue than BT.709."""
-TRIES = 3
+RATES = (1.0, 0.25, 0.0625)
+"""At which clips are played, one after the other, until none of their pictures comes too late."""
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +61,9 @@ def test_chromium_shows_every_clip_right(checked, tmp_path_factory):
     """It plays each through, goes to its pictures, and takes it as a stream."""
     text = (checked[0] / "players.html").read_text()
     left = {clip.name: clip for clip in clips()}
-    for _ in range(TRIES):
-        found = report(only(text, left), tmp_path_factory.mktemp("chromium"))
+    for rate in RATES:
+        asked = only(patient(text, rate), left)
+        found = report(asked, tmp_path_factory.mktemp("chromium"), patience=1000)
         assert [result["name"] for result in found["clips"]] == list(left)
         for result in found["clips"]:
             assert result["seeks"]["wrong"] == [], result
@@ -77,8 +79,21 @@ def test_chromium_shows_every_clip_right(checked, tmp_path_factory):
                 del left[result["name"]]
         if not left:
             break
-    # On a machine with other work a picture may come too late, but not each time.
+    # On a machine with other work a picture may come too late, but not where it has much time.
     assert not left
+
+
+def patient(text: str, rate: float) -> str:
+    """The page for a slow machine: it plays more slowly, and looks until a picture is there."""
+    for old, new in (
+        ("await video.play();", f"video.playbackRate = {rate}; await video.play();"),
+        ("const PATIENCE = 20000;", "const PATIENCE = 600000;"),
+        ("const TOLERANCE = 6;", f"const TOLERANCE = {LEVELS};"),
+        ("again < 10 &&", "again < 1000 &&"),
+    ):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
 
 
 def only(text: str, names: Container[str]) -> str:
@@ -120,7 +135,10 @@ def test_the_page_tells_a_wrong_picture(tmp_path):
     broken = replace(on_a_page("hold", hold, tmp_path), files=begun)
     profile = tmp_path / "chromium"
     profile.mkdir()
-    found = report(page([swapped, short, broken]), profile)
+    shown = page([swapped, short, broken])
+    assert "again < 10 &&" in shown
+    # What is right must not look wrong because it comes late.
+    found = report(shown.replace("again < 10 &&", "again < 60 &&"), profile)
     assert not found["agrees"]
     one, two, three = found["clips"]
     assert {wrong["number"] for wrong in one["seeks"]["wrong"]} == {12, 14}

@@ -12,6 +12,7 @@ from tests.support.databases import (  # noqa: F401 - fixtures
     sqlite_template,
     store,
 )
+from tests.support.lease_clock import lease_clock  # noqa: F401 - a fixture
 from tests.support.object_stores import s3_server
 
 # Read when the hub's library is imported.

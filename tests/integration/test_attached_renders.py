@@ -16,8 +16,10 @@ from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
 from gator.type.v1 import video_pb2
 from rpckit.client import open_channel
 from rpckit.testing import running
+from tests.support.databases import LOCKED
 from tests.support.frame_source import FrameSource
 from tests.support.gateways import (
+    begun,
     compositor_server,
     created,
     ended,
@@ -92,13 +94,13 @@ async def test_a_client_without_a_request_id_that_leaves_has_its_render_cancelle
         await source.started[0].wait()
         call.cancel()
         assert (await ended(stub, render_id)).state == pb.RENDER_STATE_CANCELLED
-        async with asyncio.timeout(5):
-            await source.ended[0].wait()
+        await source.ended[0].wait()
 
 
 def age(folder: Path, render_id: str, seconds: int) -> None:
     """Makes the client of a render have been away for longer."""
-    with closing(sqlite3.connect(folder / "renders.sqlite3")) as database, database:
+    file = folder / "renders.sqlite3"
+    with closing(sqlite3.connect(file, timeout=LOCKED)) as database, database:
         database.execute(
             "update renders set attached_until = attached_until - ? where id = ?",
             (seconds * 1_000_000, render_id),
@@ -114,11 +116,11 @@ async def test_a_client_that_does_not_come_back_has_its_render_cancelled(tmp_pat
         render_id = (await call.read()).accepted.render_id
         detached = await created(one, request(1))
         await source.started[0].wait()
+        await begun(one, detached.render_id)
         call.cancel()
         age(tmp_path, render_id, 31)
         assert (await ended(other, render_id)).state == pb.RENDER_STATE_CANCELLED
-        async with asyncio.timeout(5):
-            await source.ended[0].wait()
+        await source.ended[0].wait()
         assert (await got(other, detached.render_id)).state == pb.RENDER_STATE_RUNNING
         source.release(0)
 
@@ -142,7 +144,9 @@ async def test_a_gateway_that_shuts_down_hands_its_renders_to_another(tmp_path):
     source = FrameSource()
     source.hold(1)
     async with services_below(source) as below, AsyncExitStack() as leaving:
-        server = gateway_server(*below, state_dir=tmp_path, grace=0.5)
+        # One by one: once the second scene is begun, the first is stored.
+        one_by_one = {"state_dir": tmp_path, "max_concurrent_scenes": 1}
+        server = gateway_server(*below, **one_by_one, grace=0.5)
         address = await leaving.enter_async_context(server)
         async with open_channel(address) as channel:
             stub = RenderServiceStub(channel)
@@ -151,6 +155,7 @@ async def test_a_gateway_that_shuts_down_hands_its_renders_to_another(tmp_path):
             responses = []
             while not responses or not responses[-1].HasField("video"):
                 responses.append(await call.read())
+            await source.started[1].wait()
             async with gateway(*below, state_dir=tmp_path) as other:
                 await leaving.aclose()
                 with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -176,11 +181,14 @@ async def test_a_compositor_that_comes_back_begins_the_video_anew(monkeypatch):
     async with running(source.service()) as frame_gen, AsyncExitStack() as stack:
         first = await stack.enter_async_context(AsyncExitStack())
         address = await first.enter_async_context(compositor_server())
-        stub = await stack.enter_async_context(gateway(frame_gen.address, address))
+        # One by one: once the second scene is begun, the first is stored.
+        services = gateway(frame_gen.address, address, max_concurrent_scenes=1)
+        stub = await stack.enter_async_context(services)
         call = stub.Render(request(2, 2.0))
         responses = []
         while not responses or not responses[-1].HasField("video"):
             responses.append(await call.read())
+        await source.started[1].wait()
         await first.aclose()
         async with compositor_server(address):
             source.release(1)

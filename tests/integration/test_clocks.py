@@ -1,15 +1,26 @@
 """Gateways whose clocks are wrong, on PostgreSQL: leases go by the database's."""
 
+import asyncio
 import os
 import signal
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
+
 from gator.gateway.v1 import render_service_pb2 as pb
 from tests.support import shifted_gateway
 from tests.support.frame_source import FrameSource
-from tests.support.gateways import LOOPBACK, created, ended, gateway, request, services_below
-from tests.support.processes import server_process
+from tests.support.gateways import (
+    LOOPBACK,
+    begun,
+    created,
+    ended,
+    gateway,
+    request,
+    services_below,
+)
+from tests.support.processes import halt, server_process
 
 HOUR = 3600
 LEASES = """
@@ -41,11 +52,39 @@ async def gateway_with_a_wrong_clock(below, settings, ahead):
         yield process.pid
 
 
-async def begun(stub, render_id, attempt=1):
-    """Returns once the render is begun for the first time, or the next."""
-    async for event in stub.WatchRender(pb.WatchRenderRequest(render_id=render_id)):
-        if event.render.attempts >= attempt:
-            return
+async def halted_until_taken(database, ids, processes):
+    """Halts processes, ends their leases, and lets them go on once others have the renders.
+
+    One that is halted in the middle of a transaction keeps its row locked: it goes on until it
+    is halted elsewhere. What it had sent before may hold its lease again: that is ended again.
+    """
+    renders = "', '".join(ids)
+    await halt(*processes)
+    try:
+        while await database.sql(
+            f"select 1 from renders where id in ('{renders}') and attempts = 1"
+        ):
+            try:
+                await database.sql(
+                    f"""with mine as (
+                        select id from renders where id in ('{renders}') and attempts = 1
+                        for update nowait
+                    )
+                    update renders set lease_until = 1 from mine where renders.id = mine.id"""
+                )
+            except asyncpg.LockNotAvailableError:
+                go_on(processes)
+                await asyncio.sleep(0.05)
+                await halt(*processes)
+            else:
+                await asyncio.sleep(0.05)
+    finally:
+        go_on(processes)
+
+
+def go_on(processes):
+    for process in processes:
+        os.kill(process, signal.SIGCONT)
 
 
 async def test_gateways_whose_clocks_are_an_hour_off_neither_steal_nor_are_stolen_from(
@@ -78,17 +117,9 @@ async def test_gateways_whose_clocks_are_an_hour_off_neither_steal_nor_are_stole
                     # It has room for all, and takes all that it may in one statement.
                     await another()
                     before = await leases()
-                    # Halted, they cannot hold their leases again before another looks.
-                    for process in (ahead, behind):
-                        os.kill(process, signal.SIGSTOP)
-                    await postgresql_database.sql(
-                        "update renders set lease_until = lease_until - 31000000 "
-                        f"where id in ('{ids[1]}', '{ids[2]}')"
-                    )
+                    await halted_until_taken(postgresql_database, ids[1:3], (ahead, behind))
                     for render_id in ids[1:3]:
                         await begun(other, render_id, attempt=2)
-                    for process in (ahead, behind):
-                        os.kill(process, signal.SIGCONT)
                     source.release(0)
                     renders = [await ended(other, render_id) for render_id in ids]
                     after = await leases()

@@ -63,6 +63,8 @@ async def test_a_download_that_was_cut_off_goes_on_elsewhere_while_the_video_is_
         after = await downloaded(
             one, render_id, offset=len(data) - 5, content_tag=header.content_tag
         )
+        # The live form is whole before the stored one is published.
+        await ended(one, render_id)
         stored = await downloaded(one, render_id)
     assert (header.form, header.HasField("size_bytes")) == (FRAGMENTED, False)
     assert (again.content_tag, again.offset) == (header.content_tag, again.offset)

@@ -71,11 +71,10 @@ async def test_a_proxy_that_is_stopped_waits_for_what_runs():
             call = stubs.RenderServiceStub(channel).WatchRender(pb.WatchRenderRequest())
             assert (await call.read()).sequence == 1
 
-            draining = await drained(port, 60)
+            draining = await drained(port, 500)
             # Probes and the balancer before it are told at once.
-            async with asyncio.timeout(30):
-                while (await ask(proxy.addresses["observed"], "GET", "/ready")).status != 503:
-                    pass
+            while (await ask(proxy.addresses["observed"], "GET", "/ready")).status != 503:
+                pass
             # A connection that is used is told to go: the next call comes over another one.
             before = await proxy.statistic("http.clients.downstream_cx_total")
             await _unary(channel)
@@ -86,10 +85,11 @@ async def test_a_proxy_that_is_stopped_waits_for_what_runs():
             gateway.end.set()
             assert (await call.read()).sequence == 2
             assert await call.read() is grpc.aio.EOF
-            async with asyncio.timeout(30):
-                assert await draining.wait() == 0
+            assert await draining.wait() == 0
 
 
 async def _unary(channel: grpc.aio.Channel) -> None:
-    call = stubs.RenderServiceStub(channel).GetCapabilities(pb.GetCapabilitiesRequest(), timeout=30)
+    call = stubs.RenderServiceStub(channel).GetCapabilities(
+        pb.GetCapabilitiesRequest(), timeout=300
+    )
     assert await call.code() is grpc.StatusCode.UNIMPLEMENTED  # this gateway has none

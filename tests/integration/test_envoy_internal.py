@@ -1,6 +1,7 @@
 """The real Envoy between the gateway and two replicas of each service, one of which is killed."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ def frame_gen_at(listen: str) -> AbstractAsyncContextManager[Replica]:
         GATOR_FRAME_GEN_LISTEN=listen,
         GATOR_FRAME_GEN_BACKENDS="placeholder",
         GATOR_FRAME_GEN_DRAIN_DELAY=DRAIN_DELAY,
-        GATOR_FRAME_GEN_GRACE="60",
+        GATOR_FRAME_GEN_GRACE="300",
     )
 
 
@@ -52,7 +53,7 @@ def compositor_at(listen: str) -> AbstractAsyncContextManager[Replica]:
         GATOR_COMPOSITOR_LISTEN=listen,
         GATOR_COMPOSITOR_THREADS="1",
         GATOR_COMPOSITOR_DRAIN_DELAY=DRAIN_DELAY,
-        GATOR_COMPOSITOR_GRACE="60",
+        GATOR_COMPOSITOR_GRACE="300",
     )
 
 
@@ -112,24 +113,34 @@ async def test_two_replicas_of_each_service_and_a_kill_of_one(deployment: Deploy
     await four_calls_are_two_and_two(deployment)
 
     # One of each dies while it works: no render fails.
-    renders = [await create(gateway, number) for number in range(12)]
-    watching = [asyncio.create_task(outcome(gateway, render_id)) for render_id in renders]
-    for cluster, replicas in (
-        ("compositor", deployment.compositor),
-        ("frame_gen", deployment.frame_gen),
-    ):
-        process, address = replicas[0]
-        await proxy.until_active(cluster, address)
-        process.kill()
-        await process.wait()
-    outcomes = await asyncio.gather(*watching)
-    assert [render.state for render in outcomes] == [pb.RENDER_STATE_SUCCEEDED] * len(renders)
+    outcomes: list[pb.Render] = []
+    numbers = itertools.count()
+    killed = asyncio.Event()
+
+    async def keep_rendering() -> None:
+        # On and on: a frame takes so little time that it may not be seen at first.
+        while not killed.is_set():
+            outcomes.append(await outcome(gateway, await create(gateway, next(numbers))))
+
+    async with asyncio.TaskGroup() as load:
+        for _ in range(8):
+            load.create_task(keep_rendering())
+        for cluster, replicas in (
+            ("compositor", deployment.compositor),
+            ("frame_gen", deployment.frame_gen),
+        ):
+            process, address = replicas[0]
+            await proxy.until_active(cluster, address)
+            process.kill()
+            await process.wait()
+        killed.set()
+    assert {render.state for render in outcomes} == {pb.RENDER_STATE_SUCCEEDED}
     assert {render.result.frame_count for render in outcomes} == {48}
 
     # The dead ones are known to be dead, and calls find the others.
     await proxy.until_healthy("frame_gen", 1)
     await proxy.until_healthy("compositor", 1)
-    after = await outcome(gateway, await create(gateway, len(renders)))
+    after = await outcome(gateway, await create(gateway, next(numbers)))
     assert after.state == pb.RENDER_STATE_SUCCEEDED
     assert after.attempts == 1
 
@@ -144,7 +155,7 @@ async def four_calls_are_two_and_two(deployment: Deployment) -> None:
     async with open_channel(deployment.proxy.addresses["services"]) as channel:
         calls = []
         for _ in range(4):
-            call = CompositorServiceStub(channel).Compose(timeout=60)
+            call = CompositorServiceStub(channel).Compose(timeout=300)
             calls.append(call)
             await call.write(compositor_pb.ComposeRequest(specification=specification))
             assert (await call.read()).HasField("plan")
@@ -164,12 +175,12 @@ async def the_last_one_dies(deployment: Deployment) -> None:
     ) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await FrameGenServiceStub(channel).GetCapabilities(
-                frame_gen_pb.GetCapabilitiesRequest(), timeout=60
+                frame_gen_pb.GetCapabilitiesRequest(), timeout=300
             )
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         # Nothing but the two services is behind this proxy.
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=60)
+            await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=300)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -183,7 +194,7 @@ async def test_a_replica_of_each_service_that_is_replaced_interrupts_nothing(
 
     async def keep_rendering(name: int) -> None:
         number = 0
-        while not replaced.is_set():
+        while not replaced.is_set() or number < 2:
             ended.append(await outcome(gateway, await create(gateway, 1000 * name + number)))
             number += 1
 
@@ -194,8 +205,7 @@ async def test_a_replica_of_each_service_that_is_replaced_interrupts_nothing(
             await proxy.until_active(cluster, address)
             process.terminate()
         for process, _ in first.values():
-            async with asyncio.timeout(90):
-                assert await process.wait() == 0
+            assert await process.wait() == 0
         async with (
             frame_gen_at(first["frame_gen"][1]),
             compositor_at(first["compositor"][1]),

@@ -119,8 +119,8 @@ class Pace:
         if phase is Phase.DENOISE:
             with self._changed:
                 # Slow enough for a reader to see what goes on between the steps.
-                self._changed.wait_for(lambda: self._free, timeout=0.05)
-                self._changed.wait_for(lambda: not self._held, timeout=60)
+                self._changed.wait_for(lambda: self._free, timeout=0.3)
+                self._changed.wait_for(lambda: not self._held, timeout=500)
                 self.steps += 1
 
     def hold(self):
@@ -205,7 +205,7 @@ async def test_a_client_that_leaves_ends_the_denoising_within_two_steps(
                     pace.hold()
                     break
         used = backend._host.in_use
-        assert await asyncio.to_thread(used.idle.wait, 30)
+        assert await asyncio.to_thread(used.idle.wait, 300)
         before = pace.steps
         pace.release()
         for _ in range(2):  # calls run before a step, so a whole turn lies between two of them

@@ -35,7 +35,8 @@ def peak_mib(pid: int) -> float:
 async def peak_of(scenes: Sequence[Scene], base: np.ndarray) -> float:
     """Peak of a fresh compositor that composes `scenes`, each with a picture of its own."""
     # As many coded at a time on any machine: each thread of x264 holds pictures.
-    server = server_process("compositor", GATOR_COMPOSITOR_THREADS="2")
+    settings = {"GATOR_COMPOSITOR_LISTEN": "127.0.0.1:0", "GATOR_COMPOSITOR_THREADS": "2"}
+    server = server_process("compositor", **settings)
     async with server as (process, address), open_channel(address) as channel:
         await compose(
             channel, Quality.PREMIUM, scenes, lambda i: np.roll(base, 96 * i, axis=(0, 1))

@@ -67,7 +67,7 @@ async def connected(server_settings, client_settings, servicer=None):
 
 async def refused(call, channel, **options):
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await call(channel, timeout=20, **options)
+        await call(channel, timeout=300, **options)
     return raised.value
 
 
@@ -203,7 +203,7 @@ class Load:
 
     @asynccontextmanager
     async def running(self):
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(500), asyncio.TaskGroup() as tasks:
             for _ in range(4):
                 tasks.create_task(self._call(unary))
                 tasks.create_task(self._call(stream))
@@ -304,9 +304,8 @@ async def test_a_new_certificate_that_servers_refuse_leaves_the_connection_that_
         for call in (unary, stream) * 5:
             await call(channel)
         client.hold(CA.issue_cert("gateway.gator", common_name="better"), CA)
-        async with asyncio.timeout(20):
-            while "better" not in servicer.certificates:
-                await unary(channel)
+        while "better" not in servicer.certificates:
+            await unary(channel)
     assert servicer.certificates == {"good", "better"}
 
 

@@ -15,6 +15,7 @@ from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
 from gator.type.v1 import frame_pb2, video_pb2
 from rpckit.client import open_channel
+from tests.support.databases import LOCKED
 from tests.support.openai_server import KEY, OpenAIServer, refusal
 from tests.support.processes import ROOT
 from tests.support.tokens import bearer, token_file
@@ -52,12 +53,11 @@ async def serving(folder, **environment):
 
     listening = asyncio.create_task(listen())
     try:
-        async with asyncio.timeout(60):
-            await asyncio.wait([address, listening], return_when=asyncio.FIRST_COMPLETED)
-            assert address.done(), "".join(said)
-            yield address.result(), said
-            process.send_signal(signal.SIGTERM)
-            await listening
+        await asyncio.wait([address, listening], return_when=asyncio.FIRST_COMPLETED)
+        assert address.done(), "".join(said)
+        yield address.result(), said
+        process.send_signal(signal.SIGTERM)
+        await listening
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
@@ -118,11 +118,12 @@ async def test_neither_prompts_nor_tokens_are_in_the_output_of_a_server(tmp_path
         await left.read()
         left.cancel()
         assert await create(stub, request()) == "OK"
+        file = tmp_path / "state" / "renders.sqlite3"
         # A fault of the service, with a statement and its parameters in the exception.
-        with sqlite3.connect(tmp_path / "state" / "renders.sqlite3") as database:
+        with sqlite3.connect(file, timeout=LOCKED) as database:
             database.execute("ALTER TABLE renders RENAME TO gone")
         assert await create(stub, request(request_id="r-2")) in {"INTERNAL", "UNAVAILABLE"}
-        with sqlite3.connect(tmp_path / "state" / "renders.sqlite3") as database:
+        with sqlite3.connect(file, timeout=LOCKED) as database:
             database.execute("ALTER TABLE gone RENAME TO renders")
     output = "".join(said)
     assert '"call ended"' in output or "call ended" in output  # it did talk at length

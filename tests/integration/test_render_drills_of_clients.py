@@ -21,7 +21,7 @@ from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
 from rpckit.errors import Reason
 from rpckit.status import from_rpc_error
-from tests.support.fleet import Member
+from tests.support.fleet import GRACE, Member
 from tests.support.frame_source import FrameSource
 from tests.support.gateways import (
     created,
@@ -100,13 +100,14 @@ async def gateway_process(below, folder) -> AsyncIterator[Watched]:
         GATOR_GATEWAY_COMPOSITOR_TARGET=compositor,
         GATOR_GATEWAY_STATE_DIR=str(folder),
         GATOR_GATEWAY_WRITE_TIMEOUT=str(UNREAD),
+        GATOR_GATEWAY_GRACE=str(GRACE),
     )
     async with AsyncExitStack() as stack:
         await member.start()
         stack.push_async_callback(member.close)
         yield Watched(member, stack)
         # Streams that ran on would keep it from ending.
-        assert await member.end(within=15) == 0
+        assert await member.end() == 0
         assert member.complaints == []
 
 

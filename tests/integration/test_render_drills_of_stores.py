@@ -14,9 +14,8 @@ import grpc
 import pytest
 
 from gateway import metrics
-from gateway.jobs import objects, runtime, states
+from gateway.jobs import objects, states
 from gateway.jobs.frames import FrameStore
-from gateway.jobs.heartbeat import Rhythm
 from gateway.jobs.objects import Objects
 from gateway.jobs.store import postgresql
 from gator.gateway.v1 import render_service_pb2 as pb
@@ -36,12 +35,13 @@ from tests.support.gateways import (
     request,
     services_below,
 )
+from tests.support.lease_clock import end_leases
 from tests.support.leftovers import nothing_left, swept
 from tests.support.small_disk import small_disk
 
 DOWN = float(os.environ.get("GATOR_DRILL_DOWN", "0"))
-"""Seconds that the database stays away, and leases are those of a deployment; with 0 it stays
-away until all holders have given up leases that are short."""
+"""Seconds that the database stays away; with 0 it stays away until all holders have given up
+their leases, for which they need not wait."""
 RENDERS = 4
 POLL = 0.05
 """Seconds between two calls that are refused."""
@@ -50,9 +50,7 @@ KIB = 1 << 10
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
-    """Leases are short, and what failed is soon tried again."""
-    if not DOWN:
-        monkeypatch.setattr(runtime, "RHYTHM", Rhythm(renew=0.2, give_up=2.0, lease=4.0))
+    """What failed is soon tried again."""
     monkeypatch.setattr(states, "FIRST_BACKOFF", timedelta(seconds=0.1))
     # As long as with the waits of a deployment: short leases are lost where a machine is slow.
     monkeypatch.setattr(states, "MAX_FAILURES", 100)
@@ -97,10 +95,10 @@ def halted(server: PostgresServer) -> Iterator[None]:
             server.resume()
 
 
-@pytest.mark.timeout(120 + 2 * DOWN)
+@pytest.mark.timeout(600 + 2 * DOWN)
 @pytest.mark.parametrize("away", [stopped, halted])
 async def test_the_database_is_away_for_a_while(
-    postgresql_database, postgres_server, tmp_path, capsys, away
+    postgresql_database, postgres_server, lease_clock, tmp_path, capsys, away
 ):
     source = FrameSource()
     source.hold(1)
@@ -129,10 +127,14 @@ async def test_the_database_is_away_for_a_while(
                 await refused(stub.CreateRender(pb.CreateRenderRequest(render=asked[0])))
                 for stub in (one, other)
             ]
+            if not DOWN:
+                lease_clock.give_up()
             while metrics.RUNNING._value.get() or time.monotonic() < down + DOWN:
                 errors.append(await refused(one.GetRender(pb.GetRenderRequest(render_id=ids[0]))))
                 await asyncio.sleep(POLL)
             given_up = time.monotonic() - down
+        if not DOWN:
+            await end_leases(postgresql_database)
         up = time.monotonic()
         source.release(1)
         told = await asyncio.gather(*map(last, watching))
@@ -203,13 +205,15 @@ async def check_whole(kept: Objects) -> None:
 
 
 @pytest.mark.parametrize("what", ["objects", "objects and database"])
-async def test_the_disk_is_full_for_a_while(what, tmp_path):
+async def test_the_disk_is_full_for_a_while(what, lease_clock, tmp_path):
     source = FrameSource()
     source.hold(1)
     with small_disk(tmp_path / "disk", 8 << 20) as disk:
         settings = {"state_dir": disk}
         if what == "objects":
             settings = {"state_dir": tmp_path, "objects_url": (disk / "objects").as_uri()}
+        file = settings["state_dir"] / "renders.sqlite3"
+        database = Database(f"sqlite:///{file}", file=file)
         async with (
             services_below(source) as below,
             gateway(*below, **settings, spool_dir=tmp_path) as stub,
@@ -234,20 +238,22 @@ async def test_the_disk_is_full_for_a_while(what, tmp_path):
                 assert (error.reason, error.code) == (Reason.STORAGE_FULL, Code.RESOURCE_EXHAUSTED)
                 assert error.retry_after > 0
                 waits = None
+                lease_clock.give_up()
                 while metrics.RUNNING._value.get():
                     await refused(stub.CreateRender(asked))
             # What is there can be read.
             assert pictures((await downloaded(stub, before)).data) == 12
             (disk / "filling").unlink()
+            if waits is None:
+                await end_leases(database)
             await check(stub, render_id, 36)
             await check(stub, (await created(stub, request(1, 0.5))).render_id, 12)
             listed = (await stub.ListRenders(pb.ListRendersRequest())).renders
         await check_whole(Objects.open((disk / "objects").as_uri()))
-        file = settings["state_dir"] / "renders.sqlite3"
-        assert (await swept(Database(f"sqlite:///{file}", file=file), disk)).strays == ()
+        assert (await swept(database, disk)).strays == ()
         if what != "objects":
-            with closing(sqlite3.connect(disk / "renders.sqlite3")) as database:
-                assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
+            with closing(sqlite3.connect(file)) as opened:
+                assert opened.execute("pragma integrity_check").fetchall() == [("ok",)]
     assert len(listed) == 3
     if waits is not None:
         error = from_status(waits.error)

@@ -32,7 +32,8 @@ async def test_a_render_that_is_stopped_was_cancelled_and_has_not_failed():
     source = FrameSource()
     source.hold(0)
     with recorded_spans() as spans:
-        async with stack(source) as stub:
+        # The grace is for the attempt to notice it.
+        async with stack(source, grace=60) as stub:
             render_id = (await created(stub, request(1, 0.2))).render_id
             await source.started[0].wait()
             await stub.CancelRender(pb.CancelRenderRequest(render_id=render_id))

@@ -6,8 +6,7 @@ import hashlib
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from gateway.jobs import runtime, watch, worker
-from gateway.jobs.heartbeat import Rhythm
+from gateway.jobs import watch, worker
 from gateway.jobs.store import opening
 from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
@@ -28,6 +27,7 @@ from tests.support.gateways import (
     request,
     services_below,
 )
+from tests.support.lease_clock import end_leases
 from tests.support.severed_link import Link, linked
 
 
@@ -62,13 +62,14 @@ async def test_two_gateways_share_a_database_and_a_store_of_objects(
 
 @pytest.fixture
 def fast(monkeypatch):
-    """Leases are given up soon, and everything is looked at often."""
-    monkeypatch.setattr(runtime, "RHYTHM", Rhythm(renew=0.2, give_up=1.0))
+    """Everything is looked at often."""
     monkeypatch.setattr(watch, "POLL", 0.1)
     monkeypatch.setattr(worker, "POLL", 0.1)
 
 
-async def test_a_database_that_goes_away_and_comes_back(postgresql_database, fast, tmp_path):
+async def test_a_database_that_goes_away_and_comes_back(
+    postgresql_database, lease_clock, fast, tmp_path
+):
     source = FrameSource()
     source.hold(1)
     real = postgresql_database.server.folder
@@ -89,10 +90,10 @@ async def test_a_database_that_goes_away_and_comes_back(postgresql_database, fas
         await source.started[1].wait()
         await link.cut()
         error = await refused(stub.CreateRender(pb.CreateRenderRequest(render=asked)))
-        async with asyncio.timeout(10):
-            await source.ended[1].wait()  # given up: another may have it by now
+        lease_clock.give_up()
+        await source.ended[1].wait()  # given up: another may have it by now
         await link.mend()
-        await postgresql_database.pass_time(29)  # of the lease
+        await end_leases(postgresql_database)
         source.release(1)
         while not (response := await call.read()).HasField("result"):
             pass

@@ -103,7 +103,7 @@ async def rolled_out(deployment: Deployment) -> None:
             await deployment.roll(service)
 
 
-@pytest.mark.timeout(300 + 600 * ROUNDS)
+@pytest.mark.timeout(900 + 600 * ROUNDS)
 async def test_every_replica_is_replaced_under_load(postgresql_database, tmp_path, capsys):
     begun = time.monotonic()
     pace = DEPLOYED if ROUNDS else SHORT

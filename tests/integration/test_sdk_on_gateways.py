@@ -55,7 +55,9 @@ class Stack:
         await self._running.aclose()
 
     def _gateway(self):
-        return gateway_server(*self._below, state_dir=self._folder, grace=0.2)
+        # One by one: once the second scene is begun, the first is stored.
+        settings = {"state_dir": self._folder, "grace": 0.2, "max_concurrent_scenes": 1}
+        return gateway_server(*self._below, **settings)
 
     async def hand_over(self):
         """Another gateway takes the place of the first, which shuts down."""
@@ -114,6 +116,7 @@ async def test_a_render_goes_on_at_another_gateway_and_its_file_begins_anew(sour
             stack.client.render_to_file(PROMPTS, path, on_event=on_event, **OPTIONS)
         )
         await begun.wait()
+        await source.started[1].wait()
         await stack.hand_over()
         source.release(1)
         result = await task
@@ -132,8 +135,7 @@ async def test_a_client_that_leaves_ends_its_render_at_once(source, tmp_path):
             render_id = (await anext(events)).render_id
             await source.started[0].wait()
         assert (await stack.client.get(render_id)).state is RenderState.CANCELLED
-        async with asyncio.timeout(5):
-            await source.ended[0].wait()
+        await source.ended[0].wait()
 
 
 async def test_a_watch_goes_on_at_another_gateway(source, tmp_path):

@@ -73,9 +73,9 @@ async def test_two_gateways_that_claim_at_once_never_get_the_same(database, stor
 
 async def test_a_lease_that_ran_out_is_claimed_by_another(database, store):
     dead = await claimed(store, "dead")
-    await database.pass_time(29)
+    await database.pass_time(15)
     assert await store.claim("next", 1) == []
-    await database.pass_time(2)
+    await database.pass_time(16)
     [claim] = await store.claim("next", 1)
     assert claim.lease == Lease(dead.lease.render_id, 2)
     assert (claim.render.worker, claim.render.attempts, claim.render.failures) == ("next", 2, 1)
@@ -85,10 +85,10 @@ async def test_a_lease_that_ran_out_is_claimed_by_another(database, store):
 async def test_a_heartbeat_holds_many_leases_and_tells_which_are_over(database, store):
     leases = [(await claimed(store)).lease for _ in range(4)]
     await store.cancel("ada", leases[1].render_id)
-    await database.pass_time(25)
+    await database.pass_time(15)
     held = await store.heartbeat([*leases[:3], Lease("nothing", 1), Lease(leases[3].render_id, 7)])
     assert held == {leases[0], leases[2]}
-    await database.pass_time(10)
+    await database.pass_time(16)
     assert await store.still_held(leases) == {leases[0], leases[2], leases[3]}
     [lost] = await store.claim("next", 5)
     assert lost.lease.render_id == leases[3].render_id

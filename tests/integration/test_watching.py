@@ -23,6 +23,7 @@ from tests.support.gateways import (
     request,
     services_below,
     stack,
+    to_the_end,
     two_gateways,
     watched,
 )
@@ -50,11 +51,11 @@ async def test_a_watcher_is_told_all_from_the_queue_to_the_end():
         first = await created(stub, request(1, 0.1))
         await source.started[0].wait()
         render = await created(stub, request(3, 0.5))
-        watching = asyncio.create_task(watched(stub, render.render_id))
-        waiting = watched(stub, first.render_id)
+        watching = stub.WatchRender(pb.WatchRenderRequest(render_id=render.render_id))
+        events = [await watching.read()]
         source.release(0)
-        await waiting
-        events = await watching
+        await ended(stub, first.render_id)
+        events += await to_the_end(watching)
     assert states(events) == [QUEUED, RUNNING, SUCCEEDED]
     assert kinds(events)[0] == kinds(events)[-1] == "render"
     assert all(a.sequence < b.sequence for a, b in pairwise(events))
@@ -70,11 +71,16 @@ async def test_a_watcher_is_told_all_from_the_queue_to_the_end():
 
 
 async def test_every_replica_tells_the_same_and_a_watcher_goes_on_where_it_was(tmp_path):
-    async with two_gateways(FrameSource(), tmp_path) as (one, other):
+    source = FrameSource()
+    source.hold(0)
+    async with two_gateways(source, tmp_path) as (one, other):
         render = await created(one, request(3, 0.3))
-        whole, elsewhere = await asyncio.gather(
-            *(watched(stub, render.render_id) for stub in (one, other))
-        )
+        asked = pb.WatchRenderRequest(render_id=render.render_id)
+        calls = [stub.WatchRender(asked) for stub in (one, other)]
+        firsts = [await call.read() for call in calls]
+        source.release(0)
+        rests = await asyncio.gather(*map(to_the_end, calls))
+        whole, elsewhere = ([first, *rest] for first, rest in zip(firsts, rests, strict=True))
         numbers = [event.sequence for event in whole]
         for after in (1, numbers[len(numbers) // 2], numbers[-2], numbers[-1], 10**9):
             rest = await watched(other, render.render_id, after_sequence=after)

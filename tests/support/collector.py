@@ -58,7 +58,7 @@ class Collector(stubs.TraceServiceServicer):
 
     async def until(self, enough: Callable[[list[Span]], Any]) -> None:
         """Returns once the spans that came are enough."""
-        async with asyncio.timeout(30), self._came:
+        async with asyncio.timeout(100), self._came:
             await self._came.wait_for(lambda: enough(self.spans))
 
     def trace(self, trace_id: str) -> Trace:

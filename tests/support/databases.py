@@ -36,6 +36,8 @@ with warnings.catch_warnings():
         ensure_user_exists,
     )
 
+LOCKED = 100.0
+"""Seconds that a statement waits for a SQLite file that another writes."""
 _USER = "embedded_postgres"
 """Of the system, for a server that root starts."""
 _TEMPLATE = "template_gator"
@@ -163,7 +165,8 @@ class Database:
     async def sql(self, statement: str) -> list[Any]:
         """Runs a statement beside the store; returns its rows."""
         if self.file is not None:
-            with closing(sqlite3.connect(self.file)) as connection, connection:
+            opened = sqlite3.connect(self.file, timeout=LOCKED)
+            with closing(opened) as connection, connection:
                 return connection.execute(statement).fetchall()
         connection = await asyncpg.connect(self.url)
         try:

@@ -21,6 +21,8 @@ CONFIGURATIONS = Path(__file__).parents[2] / "deploy" / "envoy"
 VARIANTS = ("plaintext", "mtls")
 NAMES = ("internal", "edge")
 
+WAITING = 200.0
+"""Seconds that anything of a proxy may take: its health checks are seconds apart."""
 BINARY = Path(sys.executable).parent / "envoy"
 
 
@@ -54,7 +56,7 @@ class Envoy:
 
     async def until_more(self, name: str, than: int) -> None:
         """Waits until a counter has grown."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAITING):
             while await self.statistic(name) <= than:  # noqa: ASYNC110 - it tells no events
                 await asyncio.sleep(0.05)
 
@@ -70,13 +72,13 @@ class Envoy:
 
     async def until_active(self, cluster: str, address: str) -> None:
         """Waits until a call runs on a replica."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAITING):
             while not await self.active(cluster, address):  # noqa: ASYNC110 - it tells no events
                 await asyncio.sleep(0.01)
 
     async def until_healthy(self, cluster: str, replicas: int) -> None:
         """Waits until so many replicas of a cluster may be called."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAITING):
             while await self.healthy(cluster) != replicas:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.05)
 
@@ -122,7 +124,7 @@ async def envoy(
         )
         log: list[str] = []
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(WAITING):
                 await _read_until(process, "starting workers", log)
             rest = asyncio.create_task(_drain(process))
             listeners = json.loads(await _admin(folder, "/listeners?format=json"))

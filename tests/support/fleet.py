@@ -31,6 +31,10 @@ T = TypeVar("T")
 
 LOOPBACK = "127.0.0.1:0"
 GATEWAYS = ("gateway 1", "gateway 2")
+GRACE = 600
+"""Seconds that a server which is told to end waits for what still runs: it does not end then."""
+ENDING = 100.0
+"""Seconds in which a server ends of which nothing runs."""
 FRAME_GEN = "frame_gen"
 COMPOSITOR = "compositor"
 _GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN}
@@ -109,7 +113,7 @@ class Member:
         finally:
             self.process.send_signal(signal.SIGCONT)
 
-    async def end(self, within: float) -> int:
+    async def end(self, within: float = ENDING) -> int:
         """SIGTERM; the exit status. TimeoutError if it does not end: something runs on."""
         self.process.terminate()
         async with asyncio.timeout(within):
@@ -150,6 +154,7 @@ class Fleet:
                 "GATOR_COMPOSITOR_LISTEN",
                 GATOR_COMPOSITOR_MAX_CONCURRENT="32",
                 GATOR_COMPOSITOR_FLUSH_AFTER="0",
+                GATOR_COMPOSITOR_GRACE=str(GRACE),
             ),
         }
         async with AsyncExitStack() as stack:
@@ -164,6 +169,7 @@ class Fleet:
                     GATOR_GATEWAY_COMPOSITOR_TARGET=below[COMPOSITOR].address,
                     GATOR_GATEWAY_STATE_DIR=str(state),
                     GATOR_GATEWAY_DATABASE_URL=database_url,
+                    GATOR_GATEWAY_GRACE=str(GRACE),
                     GATOR_GATEWAY_MAX_CONCURRENT_SCENES="2",
                     GATOR_GATEWAY_MAX_CONCURRENT_RENDERS="4",
                     **environment,
@@ -181,7 +187,7 @@ class Fleet:
 
     async def until_idle(self) -> None:
         """Returns once no member does anything; TimeoutError if one goes on."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             for member in self.members.values():
                 while await member.working():  # noqa: ASYNC110 - another process
                     await asyncio.sleep(0.05)

@@ -34,6 +34,8 @@ class FrameSource(stubs.FrameGenServiceServicer):
         self.asked: Counter[int] = Counter()
         self.running: set[int] = set()
         self.most_running = 0
+        self.calls = 0
+        """Of GenerateFrame that have not ended."""
         self.started: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
         self.ended: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
 
@@ -46,6 +48,11 @@ class FrameSource(stubs.FrameGenServiceServicer):
         """Opens the gates of scenes."""
         for index in indexes:
             self.closed[index].set()
+
+    async def quiet(self) -> None:
+        """Returns once no frame is in the making: also the callers of all that were have left."""
+        while self.calls:  # noqa: ASYNC110 - one look after the other
+            await asyncio.sleep(0.01)
 
     def show(self, index: int, jpeg: bytes) -> None:
         """Sends a preview of a scene whose gate is closed."""
@@ -70,6 +77,7 @@ class FrameSource(stubs.FrameGenServiceServicer):
     async def GenerateFrame(self, request, context):
         index = request.scene_index
         self.asked[index] += 1
+        self.calls += 1
         self.running.add(index)
         self.most_running = max(self.most_running, len(self.running))
         self.started[index].set()
@@ -94,6 +102,7 @@ class FrameSource(stubs.FrameGenServiceServicer):
                 done=pb.GenerationDone(provenance=provenance, warnings=[warning])
             )
         finally:
+            self.calls -= 1
             self.running.discard(index)
             self.ended[index].set()
 

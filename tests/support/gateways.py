@@ -136,6 +136,21 @@ async def watched(stub: RenderServiceStub, render_id: str, **asked: object) -> l
     return [response async for response in call]
 
 
+async def begun(stub: RenderServiceStub, render_id: str, attempt: int = 1) -> None:
+    """Returns once the render is begun for the first time, or the next."""
+    async for event in stub.WatchRender(pb.WatchRenderRequest(render_id=render_id)):
+        if event.render.attempts >= attempt:
+            return
+
+
+async def to_the_end(call: Any) -> list[Any]:
+    """What is still to come of a stream that is read with `read`."""
+    rest = []
+    while (response := await call.read()) is not grpc.aio.EOF:
+        rest.append(response)
+    return rest
+
+
 async def ended(stub: RenderServiceStub, render_id: str) -> pb.Render:
     """The render once it has ended."""
     return (await watched(stub, render_id))[-1].render

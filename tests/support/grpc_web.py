@@ -44,7 +44,7 @@ async def call(address: str, method: str, request: Message, **headers: str) -> A
 
 
 def _call(address: str, method: str, message: bytes, headers: Mapping[str, str]) -> Answer:
-    connection = http.client.HTTPConnection(address, timeout=60)
+    connection = http.client.HTTPConnection(address, timeout=300)
     try:
         connection.request(
             "POST",

@@ -22,7 +22,7 @@ from typing import Self
 WEED = Path(sys.executable).parent / "weed"
 ACCESS_KEY = "AKGATORTESTS"
 SECRET_KEY = "a-secret-of-the-tests"
-_START_SECONDS = 60.0
+_START_SECONDS = 300.0
 
 
 @dataclass

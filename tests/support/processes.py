@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -59,6 +60,21 @@ async def server_process(
             process.kill()
         await reading
         await process.wait()
+
+
+async def halt(*pids: int) -> None:
+    """SIGSTOP to processes; returns once none of their threads runs."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    for pid in pids:
+        while not is_halted(pid):  # noqa: ASYNC110 - the kernel tells nobody
+            await asyncio.sleep(0.01)
+
+
+def is_halted(pid: int) -> bool:
+    """Whether a process was stopped by a signal."""
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state == "T"
 
 
 async def _read(

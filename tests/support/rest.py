@@ -52,9 +52,9 @@ def _ask(
     headers: Mapping[str, str],
 ) -> HttpAnswer:
     connection = (
-        http.client.HTTPConnection(address, timeout=60)
+        http.client.HTTPConnection(address, timeout=300)
         if tls is None
-        else http.client.HTTPSConnection(address, timeout=60, context=tls)
+        else http.client.HTTPSConnection(address, timeout=300, context=tls)
     )
     try:
         body = None if document is None else json.dumps(document)

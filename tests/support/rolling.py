@@ -40,6 +40,8 @@ class Pace:
     drain_delay: float
     grace: dict[str, float]
     """Of each service."""
+    closing: float = CLOSING
+    """That it may take to close what is open, after the grace."""
     replaces_the_last: bool = True
     """Whether the second replica is started again. If not, the new first one is left alone."""
 
@@ -47,10 +49,11 @@ class Pace:
 SHORT = Pace(
     0.25,
     1.5,
-    {"frame_gen": 10.0, "compositor": 10.0, "gateway": 0.5},
+    {"frame_gen": 60.0, "compositor": 60.0, "gateway": 0.5},
+    closing=100.0,
     replaces_the_last=False,
 )
-"""A tenth of a deployment's; a gateway's grace does not suffice for what it runs."""
+"""Shorter than a deployment's; a gateway's grace does not suffice for what it runs."""
 DEPLOYED = Pace(None, 10.0, {"frame_gen": 300.0, "compositor": 300.0, "gateway": 120.0})
 """As in deploy/k8s/base."""
 
@@ -131,7 +134,7 @@ class Deployment:
     async def stop(self, service: str, replica: Member) -> None:
         """Ends a replica as a kubelet does. It must end by itself, within its grace period."""
         begun = time.monotonic()
-        within = self.pace.drain_delay + self.pace.grace[service] + CLOSING
+        within = self.pace.drain_delay + self.pace.grace[service] + self.pace.closing
         assert await replica.end(within) == 0, service
         self.drains[service].append(time.monotonic() - begun)
 

@@ -27,14 +27,13 @@ class WatchedProcess:
 
     async def logged(self, wanted: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         """The first line that is wanted, once it is there."""
-        async with asyncio.timeout(30):
-            for line in self.lines:
-                if wanted(line):
-                    return line
-            while text := await self.process.stdout.readline():
-                self.lines.append(line := json.loads(text))
-                if wanted(line):
-                    return line
+        for line in self.lines:
+            if wanted(line):
+                return line
+        while text := await self.process.stdout.readline():
+            self.lines.append(line := json.loads(text))
+            if wanted(line):
+                return line
         raise AssertionError(f"it ended before that; it said {self.lines[-3:]}")
 
     @property
@@ -50,10 +49,9 @@ class WatchedProcess:
         """Ends it as a deployment does; its exit status."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
-            while text := await self.process.stdout.readline():
-                self.lines.append(json.loads(text))
-            return await self.process.wait()
+        while text := await self.process.stdout.readline():
+            self.lines.append(json.loads(text))
+        return await self.process.wait()
 
 
 def _read(url: str) -> str:

@@ -107,21 +107,41 @@ class LiveVideo:
 
 async def watch_parts(objects: Objects, form: LiveForm) -> None:
     """Tells `form` of the parts that another process stores, until it has ended or it fails."""
+    missed = -1
     try:
         while form.ending is None:
-            # Parts are stored in order, and the end after them: what is listed has no gaps.
-            for info in await _newly_stored(objects, form):
-                name = info.key.rpartition("/")[2]
-                if name == END:
-                    form.end(Ending.of_json(await objects.get(info.key)))
-                    return
-                form.add_part(int(name), info.size)
-            await asyncio.sleep(POLL_SECONDS)
+            if await _learn(objects, form):
+                await asyncio.sleep(POLL_SECONDS)
+            elif missed == form.size:  # it is missing, and not only from one listing
+                form.fail(content_changed())
+                return
+            else:
+                missed = form.size
     except GatorError as error:
         form.fail(error)
     except (MissingObjectError, ValueError, LookupError):
         # It is being deleted, or what is there is none of ours.
         form.fail(content_changed())
+
+
+async def _learn(objects: Objects, form: LiveForm) -> bool:
+    """Tells `form` what is newly stored, in order; False if some of it was not listed.
+
+    Parts are stored in order, and the end after them. But a folder is not listed in one moment:
+    what comes meanwhile may be in the listing, and what came just before it may not.
+    """
+    for info in await _newly_stored(objects, form):
+        name = info.key.rpartition("/")[2]
+        if name == END:
+            ending = Ending.of_json(await objects.get(info.key))
+            if ending.size > form.size:
+                return False
+            form.end(ending)
+        elif int(name) > form.size:
+            return False
+        else:
+            form.add_part(int(name), info.size)
+    return True
 
 
 async def _newly_stored(objects: Objects, form: LiveForm) -> list[ObjectInfo]:

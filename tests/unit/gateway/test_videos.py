@@ -340,6 +340,33 @@ async def test_a_store_that_fails_while_it_is_watched_is_told(replica, objects, 
     assert await followed(replica) == (b"abc", ending)
 
 
+@pytest.mark.parametrize("part", [0, 300 * KIB, 600 * KIB])
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_part_that_a_listing_lacks_is_looked_for_again(
+    videos, replica, objects, part, times
+):
+    """A folder is not listed in one moment; what is not there the next time is gone."""
+    async with videos.live(ID, 1) as live:
+        for start in range(0, 900 * KIB, 300 * KIB):
+            await live.write(chunk(start, 300 * KIB))
+            part_key = f"outputs/{ID}/1.live/{start:012d}"
+            while not await objects.head(part_key):  # noqa: ASYNC110 - the store tells nobody
+                await asyncio.sleep(0)
+        ending = await live.finish()
+    listing, lacking = objects.listing, [f"{part:012d}"] * times
+
+    async def hasty(*asked, **more):
+        missed = lacking.pop() if lacking else ""
+        async for batch in listing(*asked, **more):
+            yield [info for info in batch if info.key.rpartition("/")[2] != missed]
+
+    objects.listing = hasty
+    if times == 1:
+        assert await followed(replica) == (chunk(0, 900 * KIB), ending)
+    else:
+        assert (await failure(followed(replica))).reason is Reason.CONTENT_CHANGED
+
+
 async def test_nothing_is_kept_of_forms_that_nobody_uses(videos):
     async with videos.live(ID, 1) as live:
         form = weakref.ref(live._form)
