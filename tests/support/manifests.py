@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,8 @@ COMPONENTS = tuple(sorted(path.name for path in (K8S / "components").iterdir()))
 Resource = Mapping[str, Any]
 
 _KUBECTL = Path(sys.executable).parent / "kubectl"
+_PATIENCE = 100
+"""Seconds for what takes one."""
 _WITH_PODS = ("Deployment", "StatefulSet", "Job", "DaemonSet", "CronJob", "Pod")
 _NAME = "app.kubernetes.io/name"
 
@@ -175,11 +178,21 @@ def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bo
 
 
 def _built(folder: Path) -> Manifests:
-    built = subprocess.run(
-        [_KUBECTL, "kustomize", folder], capture_output=True, text=True, check=False
+    kubectl = subprocess.Popen(
+        [_KUBECTL, "kustomize", folder],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    assert built.returncode == 0, built.stderr
+    try:
+        built, said = kubectl.communicate(timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        # A program in Go says then what each of its threads waits for.
+        kubectl.send_signal(signal.SIGQUIT)
+        raise AssertionError(f"kubectl hangs:\n{kubectl.communicate()[1]}") from None
+    assert kubectl.returncode == 0, said
     # Warnings, such as of a field that is deprecated.
-    assert not built.stderr, built.stderr
+    assert not said, said
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return Manifests(list(yaml.load_all(built.stdout, loader)))
+    return Manifests(list(yaml.load_all(built, loader)))
