@@ -77,6 +77,47 @@ class Recorder:
             self._wake.notify_all()
 
 
+class Turnstile:
+    """Holds the thread that passes until let on.
+
+    As `on_progress` of a Recorder it holds an engine after each step that it tells of: what a
+    test does meanwhile comes before the next step.
+    """
+
+    def __init__(self) -> None:
+        self._steps = threading.Semaphore(0)
+        self._open = False
+
+    def __call__(self, *_: object) -> None:
+        if not self._open:
+            assert self._steps.acquire(timeout=TIMEOUT)
+
+    def let_on(self) -> None:
+        """Lets one pass."""
+        self._steps.release()
+
+    def open(self) -> None:
+        """Lets all pass from here on."""
+        self._open = True
+        self._steps.release()
+
+    def open_when_called(self, monkeypatch, thing: object, method: str) -> None:
+        """Opens when a method is called: that by which a closing waits for the step in hand."""
+        wait = getattr(thing, method)
+
+        def open_and_wait(*args: object, **more: object) -> object:
+            self.open()
+            return wait(*args, **more)
+
+        monkeypatch.setattr(thing, method, open_and_wait)
+
+
+def thread_named(name: str) -> threading.Thread:
+    """The one thread of this name."""
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == name)
+    return thread
+
+
 def loaded(pipeline, **more) -> LoadedModel:
     """The pipeline's modules for the engine: copies, so that the pipeline can be called too."""
     return LoadedModel.from_pipeline(

@@ -131,9 +131,14 @@ async def test_a_transformer_is_called_as_a_whole_pipeline(backends, folders):
     assert psnr(picture(made), stock_picture(pixart_pipeline(), asked, **options)) > 50
 
 
-async def test_events_tell_that_it_waits_how_far_it_is_and_show_it(backends, folders):
+async def test_events_tell_that_it_waits_how_far_it_is_and_show_it(backends, folders, hold_at):
     backend = backends(entry("sd15", folders["sd15"]), preview_every=2)
-    events = await events_of(backend, request(num_inference_steps=9))
+    # A preview is left out where the image is there before it.
+    seen, events = hold_at(9), []
+    async for event in backend.generate(request(num_inference_steps=9)):
+        events.append(event)
+        if isinstance(event, Preview):
+            seen.set()
     assert isinstance(events[0], Queued)
     steps = [event for event in events if isinstance(event, Progress)]
     assert steps == sorted(steps, key=lambda p: p.step)
@@ -166,16 +171,18 @@ async def test_what_the_model_does_not_take_is_told(backends, folders):
     assert "word" in told["prompt"].asked
 
 
-async def test_closing_the_generator_ends_the_work_and_harms_no_other(backends, folders):
+async def test_closing_the_generator_ends_the_work_and_harms_no_other(backends, folders, hold_at):
     backend = backends(entry("sd15", folders["sd15"]))
+    go = hold_at(1)
     async with aclosing(backend.generate(request(num_inference_steps=100))) as events:
         async for event in events:
             if isinstance(event, Progress):
                 break
+    go.set()
     await generated(backend, request())
     used = backend._host.in_use
     assert used.idle.is_set()
-    assert used.engine.counts.steps < 60
+    assert used.engine.counts.steps == 1 + 4
 
 
 async def test_cancelling_a_request_while_the_model_loads_leaves_the_load_to_others(
@@ -390,7 +397,7 @@ assert not state.available, state
 heavy = {"torch", "diffusers", "transformers", "huggingface_hub"} & set(sys.modules)
 assert not heavy, heavy
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 async def test_it_is_the_diffusers_backend(backends, folders):

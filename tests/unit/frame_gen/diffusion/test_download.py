@@ -25,7 +25,7 @@ def served(tmp_path, monkeypatch):
 
 
 def downloader(stopped=lambda: False):
-    return Downloader(5.0, stopped)
+    return Downloader(60.0, stopped)
 
 
 def download(model=None, **more):

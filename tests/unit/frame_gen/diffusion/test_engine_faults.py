@@ -9,7 +9,16 @@ import torch
 
 from frame_gen.diffusion.engine import StepEngine
 from frame_gen.diffusion.job import FailureReason
-from tests.support.engine_jobs import Recorder, job, loaded, psnr, stock_image
+from tests.support.engine_jobs import (
+    TIMEOUT,
+    Recorder,
+    Turnstile,
+    job,
+    loaded,
+    psnr,
+    stock_image,
+    thread_named,
+)
 
 SAME = 50
 
@@ -31,7 +40,7 @@ class Clock:
 
 def submit_together(engine, *jobs):
     hold = threading.Event()
-    engine.call(lambda: hold.wait(10))
+    engine.call(lambda: hold.wait(TIMEOUT))
     recorders = [Recorder() for _ in jobs]
     for asked, recorder in zip(jobs, recorders, strict=True):
         engine.submit(asked, recorder)
@@ -137,7 +146,7 @@ def test_a_model_that_always_fails_is_not_hosted(engine, sd15):
     model = loaded(sd15)
     fail_when(model, lambda timesteps: True, ZeroDivisionError("secret"))
     with pytest.raises(RuntimeError, match="fails at every call"):
-        engine.host(model, [(64, 64)]).result(60)
+        engine.host(model, [(64, 64)]).result(TIMEOUT)
 
 
 def test_a_listener_that_fails_hurts_no_one(engine, sd15):
@@ -181,7 +190,7 @@ def test_a_deadline_that_has_passed_already_starts_nothing(engine, sd15):
 
 def test_a_job_that_is_cancelled_while_it_waits_never_starts(engine, sd15):
     hold = threading.Event()
-    engine.call(lambda: hold.wait(10))
+    engine.call(lambda: hold.wait(TIMEOUT))
     recorder = Recorder()
     handle = engine.submit(job(loaded(sd15)), recorder)
     handle.cancel()
@@ -196,7 +205,7 @@ def test_cancelling_after_the_end_does_nothing(engine, sd15):
     handle = engine.submit(job(loaded(sd15)), recorder)
     recorder.image()
     handle.cancel()
-    engine.call(lambda: None).result(10)
+    engine.call(lambda: None).result(TIMEOUT)
     assert len(recorder.ends) == 1
 
 
@@ -210,17 +219,18 @@ def test_a_lost_device_fails_every_job_at_once(engine, sd15):
     assert engine.lost
 
 
-def test_closing_answers_every_job_and_leaves_no_thread(sd15):
-    engine = StepEngine("cpu")
-    model, recorders = loaded(sd15), [Recorder() for _ in range(20)]
+def test_closing_answers_every_job_and_leaves_no_thread(sd15, monkeypatch):
+    engine, turnstile = StepEngine("cpu"), Turnstile()
+    threads = [thread_named(name) for name in ("gator-step-engine", "gator-decoder")]
+    turnstile.open_when_called(monkeypatch, threads[0], "join")
+    model = loaded(sd15)
+    recorders = [Recorder(on_progress=turnstile), *(Recorder() for _ in range(19))]
     for n, recorder in enumerate(recorders):
         engine.submit(job(model, seed=n, steps=100), recorder)
     recorders[0].wait_for(lambda recorder: recorder.steps)
     engine.close()
     assert {recorder.failure().reason for recorder in recorders} == {FailureReason.CLOSED}
-    names = [thread.name for thread in threading.enumerate()]
-    assert "gator-step-engine" not in names
-    assert "gator-decoder" not in names
+    assert not any(thread.is_alive() for thread in threads)
     late = Recorder()
     engine.submit(job(model), late)
     assert late.failure().reason is FailureReason.CLOSED
@@ -229,20 +239,23 @@ def test_closing_answers_every_job_and_leaves_no_thread(sd15):
 
 
 def test_a_model_can_be_released(engine, sd15):
-    model, recorder = loaded(sd15), Recorder()
-    engine.host(model).result(10)
+    model, turnstile = loaded(sd15), Turnstile()
+    recorder = Recorder(on_progress=turnstile)
+    engine.host(model).result(TIMEOUT)
     engine.submit(job(model, steps=100), recorder)
     recorder.wait_for(lambda recorder: recorder.steps)
-    engine.release(model).result(10)
+    released = engine.release(model)
+    turnstile.open()
+    released.result(TIMEOUT)
     assert recorder.failure().reason is FailureReason.CLOSED
     assert not engine._residence.models
 
 
 def test_work_that_is_not_stepped_runs_between_steps(engine):
-    thread = engine.call(threading.current_thread).result(10)
+    thread = engine.call(threading.current_thread).result(TIMEOUT)
     assert thread.name == "gator-step-engine"
     with pytest.raises(ZeroDivisionError):
-        engine.call(lambda: 1 / 0).result(10)
+        engine.call(lambda: 1 / 0).result(TIMEOUT)
 
 
 @pytest.mark.parametrize("change", [{"width": 60}, {"height": 0}, {"steps": 0}])

@@ -11,7 +11,7 @@ from frame_gen.diffusion.conditioning import Conditioning
 from frame_gen.diffusion.engine import EngineSettings, StepEngine
 from frame_gen.diffusion.item import Item
 from frame_gen.diffusion.job import FailureReason
-from tests.support.engine_jobs import Recorder, job, loaded, psnr, stock_image
+from tests.support.engine_jobs import TIMEOUT, Recorder, job, loaded, psnr, stock_image
 
 SAME = 50
 """Decibels, where one level more or less in every pixel is 48."""
@@ -118,7 +118,7 @@ def test_a_cancelled_job_leaves_within_two_steps_and_changes_nothing(engine, pip
 
     leaving, recorders = Recorder(on_progress=on_progress), [Recorder() for _ in kept]
     started = threading.Event()
-    engine.call(lambda: started.wait(10))
+    engine.call(lambda: started.wait(TIMEOUT))
     handles.append(engine.submit(job(model, "leaving", steps=50), leaving))
     for asked, recorder in zip(kept, recorders, strict=True):
         engine.submit(asked, recorder)
@@ -144,10 +144,13 @@ def test_sixteen_threads_get_sixteen_right_images(engine, pipeline):
     threads = [
         threading.Thread(target=submit, args=pair) for pair in zip(jobs, recorders, strict=True)
     ]
+    hold = threading.Event()
+    engine.call(lambda: hold.wait(TIMEOUT))
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    hold.set()
     for asked, recorder in zip(jobs, recorders, strict=True):
         assert psnr(recorder.image().picture, stock_image(pipeline, asked)) >= SAME
     assert engine.counts.calls < sum(asked.steps for asked in jobs), "calls were shared"
@@ -184,7 +187,7 @@ def test_a_long_render_does_not_hold_up_a_short_one(sd15):
             super().finished(image)
 
     hold = threading.Event()
-    engine.call(lambda: hold.wait(10))
+    engine.call(lambda: hold.wait(TIMEOUT))
     recorders = [Named("long") for _ in range(20)]
     for n, recorder in enumerate(recorders):
         engine.submit(job(model, seed=n, steps=3, render="long"), recorder)

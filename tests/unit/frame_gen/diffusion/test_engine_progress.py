@@ -15,7 +15,7 @@ from frame_gen.diffusion.models import Family, LoadedModel, why_not_steppable
 from frame_gen.diffusion.packing import Buckets
 from frame_gen.diffusion.previews import MAX_JPEG_BYTES, picture_of, to_jpeg
 from frame_gen.diffusion.warming import compiled_graphs, vae_dtype
-from tests.support.engine_jobs import Recorder, job, loaded
+from tests.support.engine_jobs import TIMEOUT, Recorder, job, loaded
 
 
 @pytest.fixture
@@ -79,11 +79,11 @@ def test_only_the_latest_preview_is_made_when_there_is_no_time(engine, sd15):
         def preview(self, preview):
             super().preview(preview)
             reached.set()
-            free.wait(30)
+            free.wait(TIMEOUT)
 
     blocker, recorder = Blocking(), Recorder()
     engine.submit(job(loaded(sd15), steps=6), blocker)
-    assert reached.wait(30)
+    assert reached.wait(TIMEOUT)
 
     def on_progress(progress):
         if progress.step == 17:
@@ -182,7 +182,7 @@ def test_a_job_that_has_to_wait_again_is_told_so(sd15):
 
     goes = Recorder(on_progress=on_progress)
     hold = threading.Event()
-    engine.call(lambda: hold.wait(10))
+    engine.call(lambda: hold.wait(TIMEOUT))
     for recorder, steps in ((first, 2), (stays, 90), (goes, 90)):
         engine.submit(job(model, render="one", steps=steps), recorder)
     hold.set()
@@ -196,7 +196,7 @@ def test_the_vae_is_warmed_up_on_the_thread_that_decodes(engine, sd15):
     model.vae.decoder.register_forward_hook(
         lambda module, args, output: threads.append(threading.current_thread().name)
     )
-    engine.host(model, [(64, 64)]).result(60)
+    engine.host(model, [(64, 64)]).result(TIMEOUT)
     recorder = Recorder()
     engine.submit(job(model), recorder)
     recorder.image()

@@ -48,8 +48,13 @@ def request(**more):
     return pb.GenerateFrameRequest(**values)
 
 
-async def test_a_frame_comes_with_its_events_and_its_provenance(client):
-    messages = [message async for message in client.GenerateFrame(request())]
+async def test_a_frame_comes_with_its_events_and_its_provenance(client, hold_at):
+    # A preview is left out where the image is there before it.
+    seen, messages = hold_at(6), []
+    async for message in client.GenerateFrame(request()):
+        messages.append(message)
+        if message.WhichOneof("event") == "preview":
+            seen.set()
     kinds = [message.WhichOneof("event") for message in messages]
     assert kinds[0] == "queued"
     assert "preview" in kinds
