@@ -12,7 +12,8 @@ import torch
 from frame_gen.diffusion.job import Failure, Image, Job, Preview, Progress
 from frame_gen.diffusion.models import LoadedModel
 
-TIMEOUT = 60
+TIMEOUT = 100
+"""Seconds for what must come; a test may take 120."""
 
 
 class Recorder:
