@@ -34,7 +34,7 @@ onload = async () => {
 </script>"""
 
 
-def report(page: str, profile: Path, *, patience: float = 300) -> dict[str, Any]:
+def report(page: str, profile: Path, *, patience: float = 800) -> dict[str, Any]:
     """What the promise `window.report` of an HTML page gives in Chromium.
 
     `profile` is an empty folder for Chromium's files, `patience` in seconds.

@@ -7,14 +7,13 @@ import math
 import threading
 
 import numpy as np
-import pytest
 import torch
 
-from frame_gen.diffusion.decoding import Decoder
 from frame_gen.diffusion.job import Failure, Image, Job, Preview, Progress
 from frame_gen.diffusion.models import LoadedModel
 
-TIMEOUT = 60
+TIMEOUT = 100
+"""Seconds for what must come; a test may take 120."""
 
 
 class Recorder:
@@ -79,41 +78,45 @@ class Recorder:
             self._wake.notify_all()
 
 
-class Held(Recorder):
-    """Holds its engine at the first step until it may go on: no image is made before."""
+class Turnstile:
+    """Holds the thread that passes until let on.
+
+    As `on_progress` of a Recorder it holds an engine after each step that it tells of: what a
+    test does meanwhile comes before the next step.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.go_on = threading.Event()
+        self._steps = threading.Semaphore(0)
+        self._open = False
 
-    def progress(self, progress):
-        super().progress(progress)
-        self.go_on.wait(TIMEOUT)
+    def __call__(self, *_: object) -> None:
+        if not self._open:
+            assert self._steps.acquire(timeout=TIMEOUT)
+
+    def let_on(self) -> None:
+        """Lets one pass."""
+        self._steps.release()
+
+    def open(self) -> None:
+        """Lets all pass from here on."""
+        self._open = True
+        self._steps.release()
+
+    def open_when_called(self, monkeypatch, thing: object, method: str) -> None:
+        """Opens when a method is called: that by which a closing waits for the step in hand."""
+        wait = getattr(thing, method)
+
+        def open_and_wait(*args: object, **more: object) -> object:
+            self.open()
+            return wait(*args, **more)
+
+        monkeypatch.setattr(thing, method, open_and_wait)
 
 
-def until_it_closes(engine) -> None:
-    """Holds an engine from a listener until it is told to close."""
-    with engine._wake:
-        engine._wake.wait_for(lambda: engine._closing, TIMEOUT)
-
-
-def keep_every_preview(patch: pytest.MonkeyPatch) -> None:
-    """Lets engines wait for previews, which they leave out where the decoder is behind."""
-    shown = threading.Event()
-    show, ask = Decoder._show, Decoder.preview
-
-    def tell(decoder, *what):
-        show(decoder, *what)
-        shown.set()
-
-    def wait(decoder, item):
-        shown.clear()
-        ask(decoder, item)
-        if item.estimate is not None:
-            shown.wait(TIMEOUT)
-
-    patch.setattr(Decoder, "_show", tell)
-    patch.setattr(Decoder, "preview", wait)
+def thread_named(name: str) -> threading.Thread:
+    """The one thread of this name."""
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == name)
+    return thread
 
 
 def loaded(pipeline, **more) -> LoadedModel:

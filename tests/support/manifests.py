@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tenacity
 import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -22,6 +23,8 @@ COMPONENTS = tuple(sorted(path.name for path in (K8S / "components").iterdir()))
 Resource = Mapping[str, Any]
 
 _KUBECTL = Path(sys.executable).parent / "kubectl"
+_PATIENCE = 100
+"""Seconds for what takes one."""
 _WITH_PODS = ("Deployment", "StatefulSet", "Job", "DaemonSet", "CronJob", "Pod")
 _NAME = "app.kubernetes.io/name"
 
@@ -171,10 +174,25 @@ def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bo
     )
 
 
-def _built(folder: Path) -> Manifests:
-    built = subprocess.run(
-        [_KUBECTL, "kustomize", folder], capture_output=True, text=True, check=False
+@tenacity.retry(
+    # It was seen to hang on a busy machine, for no reason that could be found.
+    retry=tenacity.retry_if_exception_type(subprocess.TimeoutExpired),
+    stop=tenacity.stop_after_attempt(3),
+    reraise=True,
+)
+def _kustomized(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [_KUBECTL, "kustomize", folder],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
     )
+
+
+def _built(folder: Path) -> Manifests:
+    built = _kustomized(folder)
     assert built.returncode == 0, built.stderr
     # Warnings, such as of a field that is deprecated.
     assert not built.stderr, built.stderr

@@ -11,13 +11,13 @@ from frame_gen.diffusion.engine import StepEngine
 from frame_gen.diffusion.job import FailureReason
 from tests.support.engine_jobs import (
     TIMEOUT,
-    Held,
     Recorder,
+    Turnstile,
     job,
     loaded,
     psnr,
     stock_image,
-    until_it_closes,
+    thread_named,
 )
 
 SAME = 50
@@ -219,18 +219,18 @@ def test_a_lost_device_fails_every_job_at_once(engine, sd15):
     assert engine.lost
 
 
-def test_closing_answers_every_job_and_leaves_no_thread(sd15):
-    engine = StepEngine("cpu")
-    held = Recorder(on_progress=lambda _: until_it_closes(engine))
-    model, recorders = loaded(sd15), [held, *(Recorder() for _ in range(19))]
+def test_closing_answers_every_job_and_leaves_no_thread(sd15, monkeypatch):
+    engine, turnstile = StepEngine("cpu"), Turnstile()
+    threads = [thread_named(name) for name in ("gator-step-engine", "gator-decoder")]
+    turnstile.open_when_called(monkeypatch, threads[0], "join")
+    model = loaded(sd15)
+    recorders = [Recorder(on_progress=turnstile), *(Recorder() for _ in range(19))]
     for n, recorder in enumerate(recorders):
         engine.submit(job(model, seed=n, steps=100), recorder)
     recorders[0].wait_for(lambda recorder: recorder.steps)
     engine.close()
     assert {recorder.failure().reason for recorder in recorders} == {FailureReason.CLOSED}
-    names = [thread.name for thread in threading.enumerate()]
-    assert "gator-step-engine" not in names
-    assert "gator-decoder" not in names
+    assert not any(thread.is_alive() for thread in threads)
     late = Recorder()
     engine.submit(job(model), late)
     assert late.failure().reason is FailureReason.CLOSED
@@ -239,12 +239,13 @@ def test_closing_answers_every_job_and_leaves_no_thread(sd15):
 
 
 def test_a_model_can_be_released(engine, sd15):
-    model, recorder = loaded(sd15), Held()
+    model, turnstile = loaded(sd15), Turnstile()
+    recorder = Recorder(on_progress=turnstile)
     engine.host(model).result(TIMEOUT)
     engine.submit(job(model, steps=100), recorder)
     recorder.wait_for(lambda recorder: recorder.steps)
     released = engine.release(model)
-    recorder.go_on.set()
+    turnstile.open()
     released.result(TIMEOUT)
     assert recorder.failure().reason is FailureReason.CLOSED
     assert not engine._residence.models

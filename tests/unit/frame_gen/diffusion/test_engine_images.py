@@ -147,6 +147,8 @@ def test_sixteen_threads_get_sixteen_right_images(engine, pipeline):
     threads = [
         threading.Thread(target=submit, args=pair) for pair in zip(jobs, recorders, strict=True)
     ]
+    hold = threading.Event()
+    engine.call(lambda: hold.wait(TIMEOUT))
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -152,6 +152,7 @@ def test_a_text_is_encoded_once(engine, sdxl):
     assert calls == [2, 2], "both texts in one call of each encoder"
 
 
+@pytest.mark.timeout(600)
 def test_compiled_code_is_made_when_the_model_is_hosted_and_never_for_a_job(sd15):
     # Code that another test had compiled would serve here too.
     torch._dynamo.reset()
@@ -159,7 +160,7 @@ def test_compiled_code_is_made_when_the_model_is_hosted_and_never_for_a_job(sd15
     engine = StepEngine("cpu", settings)
     model = loaded(sd15)
     before = compiled_graphs()
-    engine.host(model, [(64, 64)]).result(100)
+    engine.host(model, [(64, 64)]).result()
     ready = compiled_graphs()
     assert ready - before == 2, "one for each batch size"
     recorders = [Recorder() for _ in range(5)]
@@ -182,7 +183,7 @@ def test_a_job_that_has_to_wait_again_is_told_so(sd15):
 
     goes = Recorder(on_progress=on_progress)
     hold = threading.Event()
-    engine.call(lambda: hold.wait(10))
+    engine.call(lambda: hold.wait(TIMEOUT))
     for recorder, steps in ((first, 2), (stays, 90), (goes, 90)):
         engine.submit(job(model, render="one", steps=steps), recorder)
     hold.set()
@@ -196,7 +197,7 @@ def test_the_vae_is_warmed_up_on_the_thread_that_decodes(engine, sd15):
     model.vae.decoder.register_forward_hook(
         lambda module, args, output: threads.append(threading.current_thread().name)
     )
-    engine.host(model, [(64, 64)]).result(60)
+    engine.host(model, [(64, 64)]).result(TIMEOUT)
     recorder = Recorder()
     engine.submit(job(model), recorder)
     recorder.image()

@@ -13,7 +13,6 @@ from gator.frame_gen.v1 import frame_gen_service_pb2 as pb
 from gator.frame_gen.v1 import frame_gen_service_pb2_grpc as stubs
 from gator.type.v1 import frame_pb2
 from rpckit.server import RunningServer
-from tests.support.engine_jobs import keep_every_preview
 from tests.support.model_folders import save
 
 
@@ -49,9 +48,13 @@ def request(**more):
     return pb.GenerateFrameRequest(**values)
 
 
-async def test_a_frame_comes_with_its_events_and_its_provenance(client, monkeypatch):
-    keep_every_preview(monkeypatch)
-    messages = [message async for message in client.GenerateFrame(request())]
+async def test_a_frame_comes_with_its_events_and_its_provenance(client, hold_at):
+    # A preview is left out where the image is there before it.
+    seen, messages = hold_at(6), []
+    async for message in client.GenerateFrame(request()):
+        messages.append(message)
+        if message.WhichOneof("event") == "preview":
+            seen.set()
     kinds = [message.WhichOneof("event") for message in messages]
     assert kinds[0] == "queued"
     assert "preview" in kinds

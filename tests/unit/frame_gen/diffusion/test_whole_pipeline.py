@@ -15,7 +15,7 @@ from frame_gen.diffusion.job import FailureReason, Job
 from frame_gen.diffusion.loaded_pipeline import LoadedPipeline
 from frame_gen.diffusion.previews import MAX_JPEG_BYTES, factors_for
 from frame_gen.diffusion.whole_pipeline import WholePipelineEngine
-from tests.support.engine_jobs import TIMEOUT, Held, Recorder, psnr, until_it_closes
+from tests.support.engine_jobs import TIMEOUT, Recorder, Turnstile, psnr, thread_named
 from tests.support.tiny_models import sd15_pipeline
 from tests.support.tiny_transformers import pixart_pipeline
 
@@ -80,7 +80,7 @@ class Gate:
     def enter(self, phase, *, rows, pixels):
         self.calls.append(rows)
         self.entered.set()
-        assert self.open.wait(60)
+        assert self.open.wait(TIMEOUT)
         if rows > self.most:
             raise torch.OutOfMemoryError("refused")
 
@@ -98,6 +98,14 @@ def engine(gate):
     engine.close()
 
 
+@pytest.fixture
+def turnstile(engine):
+    """Open by the time that the engine is closed."""
+    turnstile = Turnstile()
+    yield turnstile
+    turnstile.open()
+
+
 def job(model, prompt="a cat", **more):
     values = {"width": 64, "height": 64, "steps": 3, "guidance": 4.0, "seed": 1, **more}
     return Job(model, prompt, **values)
@@ -108,7 +116,7 @@ def submit_together(engine, gate, jobs, recorders=None):
     gate.open.clear()
     first = Recorder()
     engine.submit(job(jobs[0].model, "first", steps=1), first)
-    assert gate.entered.wait(60)
+    assert gate.entered.wait(TIMEOUT)
     recorders = recorders or [Recorder() for _ in jobs]
     handles = [engine.submit(j, r) for j, r in zip(jobs, recorders, strict=True)]
     gate.open.set()
@@ -171,57 +179,45 @@ def test_pipelines_with_the_newer_callback_are_called_too(engine):
     assert recorder.steps[-1].time_left == 0
 
 
-def test_a_cancelled_job_leaves_the_others_of_its_call_alone(engine, gate, model, stock):
+def test_a_cancelled_job_leaves_the_others_of_its_call_alone(engine, gate, model, stock, turnstile):
     jobs = [job(model, "stays", steps=8), job(model, "goes", steps=8)]
-    (stays, goes), handles = submit_together(engine, gate, jobs, [Recorder(), Held()])
+    stays, goes = Recorder(), Recorder(on_progress=turnstile)
+    _, handles = submit_together(engine, gate, jobs, [stays, goes])
     goes.wait_for(lambda recorder: recorder.steps)
     handles[1].cancel()
-    goes.go_on.set()
+    turnstile.open()
     assert goes.failure().reason is FailureReason.CANCELLED
-    assert len(goes.steps) < 8
+    assert len(goes.steps) == 1
     assert psnr(stays.image().picture, stock_picture(stock, jobs[0])) > 50
 
 
-def test_a_call_that_nobody_wants_ends_at_its_next_step(engine, model):
-    recorder, waiting = Held(), Recorder()
+def test_a_call_that_nobody_wants_ends_at_its_next_step(engine, model, turnstile):
+    recorder, waiting = Recorder(on_progress=turnstile), Recorder()
     handle = engine.submit(job(model, steps=90), recorder)
     recorder.wait_for(lambda recorder: recorder.steps)
     handle.cancel()
-    recorder.go_on.set()
+    turnstile.open()
     assert recorder.failure().reason is FailureReason.CANCELLED
-    assert len(recorder.steps) <= 2
+    assert len(recorder.steps) == 1
     engine.submit(job(model), waiting)
     waiting.image()
 
 
-def test_a_job_that_waits_can_be_cancelled_while_another_runs(engine, gate, model):
-    cancelled = threading.Event()
-
-    class Waits(Recorder):
-        """Holds the engine once it is told that it waits, until it is cancelled."""
-
-        meanwhile = None
-
-        def queued(self, position):
-            super().queued(position)
-            cancelled.wait(TIMEOUT)
-
-        def failed(self, failure):
-            self.meanwhile = list(long.ends)
-            super().failed(failure)
-
-    long, waits = Held(), Waits()
+def test_a_job_that_waits_can_be_cancelled_while_another_runs(engine, model, turnstile):
+    long, waits = Recorder(on_progress=turnstile), Recorder()
     runs = engine.submit(job(model, steps=90), long)
     long.wait_for(lambda recorder: recorder.steps)
     handle = engine.submit(job(model, steps=2), waits)
-    long.go_on.set()
+    turnstile.let_on()
     waits.wait_for(lambda recorder: recorder.positions)
     handle.cancel()
-    cancelled.set()
+    turnstile.let_on()
     assert waits.failure().reason is FailureReason.CANCELLED
-    assert waits.meanwhile == []
+    long.wait_for(lambda recorder: len(recorder.steps) == 3)
+    assert not long.ends
     runs.cancel()
-    long.end()
+    turnstile.open()
+    assert long.failure().reason is FailureReason.CANCELLED
 
 
 def test_a_job_past_its_deadline_fails(gate, model):
@@ -275,16 +271,16 @@ def test_a_picture_that_is_not_finite_is_no_rejected_content(engine):
     assert recorder.failure().reason is FailureReason.BROKEN
 
 
-def test_a_call_that_broke_off_clears_the_device(engine, monkeypatch):
+def test_a_call_that_broke_off_clears_the_device(engine, monkeypatch, turnstile):
     model, cleared = pipeline_model(pixart_pipeline()), threading.Event()
     monkeypatch.setattr(model.pipeline, "maybe_free_model_hooks", cleared.set)
-    recorder = Held()
+    recorder = Recorder(on_progress=turnstile)
     handle = engine.submit(job(model, steps=90), recorder)
     recorder.wait_for(lambda recorder: recorder.steps)
     handle.cancel()
-    recorder.go_on.set()
+    turnstile.open()
     assert recorder.failure().reason is FailureReason.CANCELLED
-    assert cleared.wait(60)
+    assert cleared.wait(TIMEOUT)
 
 
 def test_what_a_text_encoder_does_not_read_is_told(engine, model):
@@ -296,10 +292,12 @@ def test_what_a_text_encoder_does_not_read_is_told(engine, model):
     assert "x" * 10 not in cut.ignored
 
 
-def test_closing_fails_what_is_not_finished(gate, model):
+def test_closing_fails_what_is_not_finished(gate, model, monkeypatch):
     engine = WholePipelineEngine("cpu", 1, gate=gate)
-    running = Recorder(on_progress=lambda _: until_it_closes(engine))
-    waiting = Recorder()
+    turnstile = Turnstile()
+    thread = thread_named("gator-pipelines")
+    turnstile.open_when_called(monkeypatch, thread, "join")
+    running, waiting = Recorder(on_progress=turnstile), Recorder()
     engine.submit(job(model, steps=90), running)
     running.wait_for(lambda recorder: recorder.steps)
     engine.submit(job(model), waiting)
@@ -308,7 +306,8 @@ def test_closing_fails_what_is_not_finished(gate, model):
     engine.submit(job(model), late)
     for recorder in (running, waiting, late):
         assert recorder.failure().reason is FailureReason.CLOSED
-    assert "gator-pipelines" not in {thread.name for thread in threading.enumerate()}
+    assert len(running.steps) == 1
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("change", [{"width": 60}, {"height": 0}, {"steps": 0}])
