@@ -15,10 +15,12 @@ def serve() -> None:
     """Runs the gateway."""
     note_signals()
     # Late: they take a second, in which a signal may come.
+    from gateway.garbage import collect_less_often  # noqa: PLC0415
     from gateway.servicer import build  # noqa: PLC0415
     from gateway.settings import Settings  # noqa: PLC0415
     from rpckit.server import run  # noqa: PLC0415
 
+    collect_less_often()
     run(Settings, build)
 
 
