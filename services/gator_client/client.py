@@ -75,6 +75,7 @@ class AsyncClient:
     ) -> None:
         """`target` is "host:port" of a gateway; None runs the services in this process.
 
+        A port that there is not is a ValueError.
         `token` is shown with each call; a Path names a file that holds it, read at each
         call. Without TLS it is shown on this machine only, unless `token_in_clear`
         says that something else keeps the connection private; else ValueError.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic_settings
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 T = TypeVar("T", bound=BaseSettings)
@@ -22,6 +22,17 @@ def split_names(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
 """Names with commas between them."""
+
+
+def port_there_is(address: str) -> str:
+    """`address`, host:port; ValueError if it names a port that there is not.
+
+    gRPC takes the port modulo 65,536, so a server would listen where nobody looks for it.
+    """
+    port = re.search(r":(-?\d+)$", address)
+    if port and not address.startswith("unix") and not 0 <= int(port[1]) <= 65_535:
+        raise ValueError(f"{port[1]} is no port; ports are 0 to 65535")
+    return address
 
 
 class SettingsError(Exception):
@@ -83,6 +94,8 @@ class MetricsSettings(BaseSettings):
     listen: str = Field(default="", pattern=r"^$|^.*:\d+$")
     """Address of the Prometheus endpoint, host:port. Port 0 takes a free one; empty has none."""
 
+    _port_there_is = field_validator("listen")(port_there_is)
+
 
 class ServerSettings(BaseSettings):
     """What every server can be told. A service's settings derive from it with its own prefix."""
@@ -115,6 +128,8 @@ class ServerSettings(BaseSettings):
     """Seconds that running calls have to end on shutdown."""
     write_timeout: float = Field(default=60.0, gt=0, le=3600)
     """Seconds that a client may leave a message of a stream unread."""
+
+    _ports_there_are = field_validator("listen", "health_listen")(port_there_is)
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> ServerSettings:

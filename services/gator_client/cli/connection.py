@@ -115,6 +115,11 @@ class Connection:
             raise typer.BadParameter("--timeout must be a finite number of seconds, more than 0")
         if (self.cert_file is None) != (self.key_file is None):
             raise typer.BadParameter("--cert-file and --key-file go together")
+        if self.server:
+            try:
+                full_target(self.server)
+            except ValueError as error:
+                raise typer.BadParameter(f"--server: {error}") from None
         if self.server and (token := self._token()) is not None:
             try:
                 check_token(token, full_target(self.server), tls=self._secure)

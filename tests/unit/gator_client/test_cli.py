@@ -190,6 +190,7 @@ def test_default_names(name, path):
         (["render", "a", "-o", "-", "--json"], "standard output"),
         (["render", "a", "--tls"], "--server"),
         (["render", "a", "--server", "h", "--timeout", "0"], "more than 0"),
+        (["render", "a", "--server", "h:99999"], "99999 is no port"),
         (["render", "--scenes", "none.yaml"], "none.yaml"),
         (["render", "a", "--server", "127.0.0.1:1", "--seed", "-1"], "scenes[0].seed"),
     ],
