@@ -10,7 +10,9 @@ from gator_client.cli.connection import Connection
 from gator_client.cli.rendering import Asked
 from gator_client.cli.summary import print_warnings
 from gator_client.cli.wording import count, length_of, say
-from gator_client.durable import Render
+from gator_client.durable import Render, RenderState
+
+_HAS = (RenderState.SUCCEEDED, RenderState.FAILED)
 
 
 async def create(connection: Connection, asked: Asked) -> Render:
@@ -27,18 +29,21 @@ def print_detached(render: Render, connection: Connection, *, quiet: bool = Fals
     if quiet:
         return
     scenes = count(len(render.request.scenes), "scene")
+    # One that --request-id found may have ended.
+    ended = render.state.ended
+    state = f"{'has' if render.state in _HAS else 'is'} {render.state.value}"
     say(
         errors,
         Text(
-            f"The render is {render.state.value} at {connection.server}: {scenes}, "
-            f"{length_of(render)}. It goes on alone.",
+            f"The render {state} at {connection.server}: {scenes}, {length_of(render)}."
+            f"{'' if ended else ' It goes on alone.'}",
             style="bold",
         ),
     )
     for verb, what in (
         ("watch", "shows how far it is"),
         ("download", "fetches the video, also while it is being made"),
-        ("cancel", "stops it"),
+        *(() if ended else [("cancel", "stops it")]),
     ):
         say(errors, Text.assemble("  ", connection.command(verb, render.render_id)))
         say(errors, Text(f"    {what}", style="dim"))

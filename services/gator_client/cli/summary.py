@@ -36,7 +36,7 @@ def print_summary(
     """Says what was made, and by what. `place` is where it is: a file, or "standard output"."""
     facts = (
         f"{seconds(result.duration)}, {result.resolution} at {result.fps} fps, "
-        f"{result.frame_count} pictures, {size(result.size_bytes)}, in {seconds(elapsed)}"
+        f"{count(result.frame_count, 'picture')}, {size(result.size_bytes)}, in {seconds(elapsed)}"
     )
     say(console, Text.assemble((place, "bold green"), "  ", facts))
     console.print()
