@@ -179,6 +179,8 @@ def moved(
             endpoints = [_endpoint(address) for address in replicas[cluster["name"]]]
             del cluster["cluster_type"]
             cluster["type"] = "STATIC"
+            for check in cluster["health_checks"]:
+                check["timeout"] = f"{WAITING}s"  # who answers late is not away
             if health_interval is not None:
                 _look_every(cluster, health_interval)
         cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": endpoints}]
