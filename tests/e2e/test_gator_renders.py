@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from tests.support.commands import gator, names, serving, start
+from tests.support.commands import PATIENT, gator, names, serving, start
+from tests.support.ports import ReservedPort
 from tests.support.relay import Relay
 from tests.support.video import decoded
 
@@ -34,6 +35,13 @@ def folder(tmp_path):
     return path
 
 
+@pytest.fixture
+def address():
+    """Where one server after another may listen."""
+    with ReservedPort() as port:
+        yield port.address
+
+
 async def written(folder, pattern):
     """Waits until the first bytes of a video are in such a file."""
     while not any(path.stat().st_size for path in folder.glob(pattern)):  # noqa: ASYNC110 - a file
@@ -44,11 +52,11 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-async def test_a_render_outlives_its_clients_and_its_server(folder, server_environment):
+async def test_a_render_outlives_its_clients_and_its_server(folder, server_environment, address):
     async def command(*args):
         return await gator(*args, cwd=folder, GATOR_SERVER=address)
 
-    async with serving(folder, **server_environment) as address:
+    async with serving(folder, address, **server_environment):
         status, out, errors = await command("render", *SLOW, "--detach", "--label", "film=one")
         assert status == 0
         assert "gator watch" in errors
@@ -76,13 +84,12 @@ async def test_a_render_outlives_its_clients_and_its_server(folder, server_envir
     assert names(folder) == ["one.mp4"]
 
 
-async def test_a_render_goes_on_when_its_server_is_restarted(folder, server_environment):
-    async with serving(folder, **server_environment) as address:
-        command = await start(
-            *("render", *SLOW, "-o", "film.mp4", "--json", "--server", address), cwd=folder
-        )
-        await written(folder, ".film.mp4.*.part")
+async def test_a_render_goes_on_when_its_server_is_restarted(folder, server_environment, address):
     async with serving(folder, address, **server_environment):
+        args = ("render", *SLOW, "-o", "film.mp4", "--json", "--server", address)
+        command = await start(*args, cwd=folder, program=PATIENT)
+        await written(folder, ".film.mp4.*.part")
+    async with serving(folder, address, PATIENT, **server_environment):
         out, errors = await command.communicate()
     assert (command.returncode, errors) == (0, b"")
     film = folder / "film.mp4"

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -40,10 +41,16 @@ PICTURES = 24
 
 @pytest.fixture
 async def edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Envoy]:
-    """A gateway behind the proxy of deploy/envoy/plaintext/edge.yaml."""
+    """A gateway behind the proxy of deploy/envoy/plaintext/edge.yaml.
+
+    What an address has used of its limit does not come back within a test, however slow it is.
+    """
     monkeypatch.setenv("GATOR_GATEWAY_STATE_DIR", str(tmp_path))
     monkeypatch.setenv("GATOR_FRAME_GEN_BACKENDS", "placeholder")
-    async with Standalone() as stack, envoy("edge", {"gateway": [stack.address]}) as proxy:
+    async with (
+        Standalone() as stack,
+        envoy("edge", {"gateway": [stack.address]}, refill_interval=3600) as proxy,
+    ):
         await proxy.until_healthy("gateway", 1)
         yield proxy
 
@@ -196,12 +203,9 @@ async def test_new_renders_of_an_address_are_limited_and_reading_is_not(edge: En
             raise AssertionError("a render without scenes was taken")
 
         codes = await asyncio.gather(*(refused() for _ in range(300)))
-        # 60 at once, then 20 a second.
-        assert codes.count(grpc.StatusCode.INVALID_ARGUMENT) >= 60
-        assert grpc.StatusCode.RESOURCE_EXHAUSTED in codes
-        assert set(codes) == {
-            grpc.StatusCode.INVALID_ARGUMENT,
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
+        assert Counter(codes) == {
+            grpc.StatusCode.INVALID_ARGUMENT: 60,
+            grpc.StatusCode.RESOURCE_EXHAUSTED: 240,
         }
         listing = (stub.ListRenders(pb.ListRendersRequest(), timeout=300) for _ in range(150))
         assert len(await asyncio.gather(*listing)) == 150

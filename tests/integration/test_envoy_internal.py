@@ -19,6 +19,7 @@ from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
 from gator.type.v1 import video_pb2
 from rpckit.client import open_channel
 from tests.support.envoy import Envoy, envoy
+from tests.support.ports import ReservedPort
 from tests.support.processes import server_process
 
 LOOPBACK = "127.0.0.1:0"
@@ -60,8 +61,10 @@ def compositor_at(listen: str) -> AbstractAsyncContextManager[Replica]:
 @pytest.fixture
 async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
     async with AsyncExitStack() as stack:
-        frame_gen = [await stack.enter_async_context(frame_gen_at(LOOPBACK)) for _ in range(2)]
-        compositor = [await stack.enter_async_context(compositor_at(LOOPBACK)) for _ in range(2)]
+        # Those that are replaced come back at the same addresses.
+        ports = [stack.enter_context(ReservedPort()).address for _ in range(4)]
+        frame_gen = [await stack.enter_async_context(frame_gen_at(port)) for port in ports[:2]]
+        compositor = [await stack.enter_async_context(compositor_at(port)) for port in ports[2:]]
         proxy = await stack.enter_async_context(
             envoy(
                 "internal",

@@ -10,13 +10,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+GATOR = ("-m", "gator_client.cli")
+PATIENT = ("-P", str(Path(__file__).with_name("patient_gator.py")))
+"""The same for a server that goes and comes back."""
 
-async def start(*args: object, cwd: Path, **environment: str) -> asyncio.subprocess.Process:
+
+async def start(
+    *args: object, cwd: Path, program: tuple[str, str] = GATOR, **environment: str
+) -> asyncio.subprocess.Process:
     """A process that has begun."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "gator_client.cli",
+        *program,
         *(str(arg) for arg in args),
         cwd=cwd,
         env={
@@ -49,9 +54,14 @@ async def address_of(server: asyncio.subprocess.Process) -> str:
 
 
 @asynccontextmanager
-async def serving(cwd: Path, listen: str = "127.0.0.1:0", **environment: str) -> AsyncIterator[str]:
+async def serving(
+    cwd: Path,
+    listen: str = "127.0.0.1:0",
+    program: tuple[str, str] = GATOR,
+    **environment: str,
+) -> AsyncIterator[str]:
     """Address of `gator serve`, until the end of the block; SIGTERM ends it."""
-    server = await start("serve", "--listen", listen, cwd=cwd, **environment)
+    server = await start("serve", "--listen", listen, cwd=cwd, program=program, **environment)
     try:
         yield await address_of(server)
     finally:

@@ -92,6 +92,7 @@ async def envoy(
     secrets: Path | None = None,
     public: Path | None = None,
     health_interval: float | None = None,
+    refill_interval: float | None = None,
 ) -> AsyncIterator[Envoy]:
     """A configuration of deploy/envoy on free ports of loopback.
 
@@ -102,6 +103,8 @@ async def envoy(
         secrets: for mtls, a folder with tls.crt, tls.key and ca.crt.
         public: the same for clients of the edge; unset is `secrets`.
         health_interval: seconds between two looks at a replica; unset is what stands there.
+        refill_interval: seconds after which an address may make more renders; unset is what
+            stands there.
     """
     # In a short place: the admin interface is a socket in it.
     with tempfile.TemporaryDirectory(prefix="envoy-") as made:
@@ -114,6 +117,7 @@ async def envoy(
             secrets=secrets,
             public=public,
             health_interval=health_interval,
+            refill_interval=refill_interval,
         )
         process = await asyncio.create_subprocess_exec(
             BINARY,
@@ -153,6 +157,7 @@ def moved(
     secrets: Path | None = None,
     public: Path | None = None,
     health_interval: float | None = None,
+    refill_interval: float | None = None,
 ) -> Path:
     """Writes a configuration into `folder` that listens on loopback and finds its files there."""
     config = configuration(name, variant)
@@ -165,6 +170,8 @@ def moved(
     config["admin"]["address"] = admin
     for listener in config["static_resources"]["listeners"]:
         listener["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": 0}
+    if refill_interval is not None:
+        _refill_every(config, refill_interval)
     for cluster in config["static_resources"]["clusters"]:
         if cluster["name"] == "admin":
             endpoints = [{"endpoint": {"address": admin}}]
@@ -172,6 +179,8 @@ def moved(
             endpoints = [_endpoint(address) for address in replicas[cluster["name"]]]
             del cluster["cluster_type"]
             cluster["type"] = "STATIC"
+            for check in cluster["health_checks"]:
+                check["timeout"] = f"{WAITING}s"  # who answers late is not away
             if health_interval is not None:
                 _look_every(cluster, health_interval)
         cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": endpoints}]
@@ -184,6 +193,16 @@ def _look_every(cluster: dict[str, Any], seconds: float) -> None:
     (check,) = cluster["health_checks"]
     for name in ("interval", "no_traffic_interval", "initial_jitter"):
         check[name] = f"{seconds}s"
+
+
+def _refill_every(part: Any, seconds: float) -> None:
+    """Changes the limits of each address in a part of a configuration."""
+    if isinstance(part, dict):
+        for limit in part.get("descriptors", ()):
+            limit["token_bucket"]["fill_interval"] = f"{seconds}s"
+    for inner in part.values() if isinstance(part, dict) else part:
+        if isinstance(inner, dict | list):
+            _refill_every(inner, seconds)
 
 
 def _endpoint(address: str) -> dict[str, Any]:

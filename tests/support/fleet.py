@@ -25,6 +25,7 @@ from gator.gateway.v1 import render_service_pb2 as pb
 from gator.gateway.v1.render_service_pb2_grpc import RenderServiceStub
 from rpckit.client import open_channel
 from tests.support import noting_frame_gen
+from tests.support.ports import ReservedPort
 from tests.support.processes import Line, server_process
 
 T = TypeVar("T")
@@ -58,7 +59,8 @@ class Member:
         self._environment = {**environment, "GATOR_METRICS_LISTEN": LOOPBACK}
         self._running = AsyncExitStack()
         self._metrics = ""
-        self.address = LOOPBACK
+        self._port = ReservedPort()
+        self.address = self._port.address
         self.process: asyncio.subprocess.Process | None = None
         self.complaints: list[str] = []
         """What its log says of faults: errors, and tracebacks."""
@@ -68,7 +70,7 @@ class Member:
     async def start(self) -> None:
         listen = {self._listen: self.address}
         server = server_process(self._module, self._heard, **self._environment, **listen)
-        self.process, self.address = await self._running.enter_async_context(server)
+        self.process, _ = await self._running.enter_async_context(server)
 
     def _heard(self, line: Line) -> None:
         if line["event"] == "metrics":
@@ -121,6 +123,7 @@ class Member:
 
     async def close(self) -> None:
         await self._running.aclose()
+        self._port.close()
 
 
 @dataclass

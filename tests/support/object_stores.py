@@ -7,17 +7,18 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from tests.support.ports import ReservedPort
 
 WEED = Path(sys.executable).parent / "weed"
 ACCESS_KEY = "AKGATORTESTS"
@@ -75,20 +76,44 @@ class S3Server:
         """Makes the server unresponsive."""
         self.process.send_signal(signal.SIGSTOP)
 
+    def resume(self) -> None:
+        """Lets it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
     """A server with its files in `folder`, killed at the end."""
-    ports = _free_ports(8)
-    names = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3")
-    port = dict(zip((*names, "s3.grpc"), ports, strict=True))
+    parts = ("master", "volume", "filer", "s3")
+    with ExitStack() as stack:
+        # It cannot take port 0.
+        port = {
+            name: stack.enter_context(ReservedPort()).number
+            for part in parts
+            for name in (part, f"{part}.grpc")
+        }
+        server = S3Server("gator", port["s3"], port["filer"], folder, _command(folder, port))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
+            shutil.rmtree(folder, ignore_errors=True)
+            # Sockets that it makes there wherever its files are.
+            for part in parts:
+                name = f"seaweedfs-{part}-grpc-{port[f'{part}.grpc']}.sock"
+                Path("/tmp", name).unlink(missing_ok=True)
+
+
+def _command(folder: Path, port: dict[str, int]) -> list[str]:
+    """Writes who may call into `folder`; `port` is of each part, and of its gRPC."""
     identity = {
         "name": "tests",
         "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    command = [
+    return [
         str(WEED),
         "server",
         "-ip=127.0.0.1",
@@ -114,16 +139,6 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         "-s3.port.lance=0",
         "-metricsPort=0",
     ]
-    server = S3Server("gator", port["s3"], port["filer"], folder, command)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
-        shutil.rmtree(folder, ignore_errors=True)
-        # Sockets that it makes there wherever its files are.
-        for name in ("master", "volume", "filer", "s3"):
-            Path(f"/tmp/seaweedfs-{name}-grpc-{port[f'{name}.grpc']}.sock").unlink(missing_ok=True)
 
 
 def _until_it_answers(server: S3Server, log: Path) -> None:
@@ -152,15 +167,6 @@ def _status(url: str, method: str) -> int:
         return 0
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free now: this server cannot take port 0."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
-
-
 class CuttableLink:
     """A TCP link to a port on loopback that a test cuts and mends."""
 
@@ -168,7 +174,8 @@ class CuttableLink:
         self._target = port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
+        self._reserved = ReservedPort()
+        self.port = self._reserved.number
 
     async def __aenter__(self) -> Self:
         await self.mend()
@@ -176,11 +183,11 @@ class CuttableLink:
 
     async def __aexit__(self, *_: object) -> None:
         await self.cut()
+        self._reserved.close()
 
     async def mend(self) -> None:
         """Lets connections through."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
         """Breaks every connection and refuses new ones."""
