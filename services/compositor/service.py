@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from compositor import metrics
 from compositor.engine import Cancelled, Engine
@@ -192,7 +192,7 @@ class _Composition:
         )
         self._reading = asyncio.create_task(self._read_frames(), name="compose frames")
         for future in (self._composing, self._reading):
-            future.add_done_callback(lambda _: self._output.wake())
+            future.add_done_callback(self._ended)
         return self
 
     async def __aexit__(
@@ -214,9 +214,12 @@ class _Composition:
             self._threads.shutdown(wait=False)
             if self._spool is not None:
                 self._spool.close()
-            for future in (self._composing, self._reading):
-                if future.done() and not future.cancelled():
-                    future.exception()  # seen: events() has raised what matters
+
+    def _ended(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled():
+            # Seen, also where nobody waits for it any more: events() raises what matters.
+            future.exception()
+        self._output.wake()
 
     async def events(self) -> AsyncIterator[Progress | bytes]:
         """The video's bytes, and its progress a few times a second, until it is complete."""

@@ -81,7 +81,9 @@ def test_only_the_latest_preview_is_made_when_there_is_no_time(engine, sd15):
             reached.set()
             free.wait(TIMEOUT)
 
-    blocker, recorder = Blocking(), Recorder()
+    # An image that is there before its preview would do without it.
+    blocker = Blocking(on_progress=lambda progress: progress.step == 6 and reached.wait(TIMEOUT))
+    recorder = Recorder()
     engine.submit(job(loaded(sd15), steps=6), blocker)
     assert reached.wait(TIMEOUT)
 
