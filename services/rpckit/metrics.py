@@ -16,7 +16,7 @@ from prometheus_client import (
     start_http_server,
 )
 
-from rpckit.settings import MetricsSettings
+from rpckit.settings import MetricsSettings, SettingsError
 from rpckit.telemetry import logger
 from rpckit.version import VERSION
 
@@ -80,7 +80,7 @@ _ended = cache(_RPCS.labels)
 def metrics_endpoint(settings: MetricsSettings | None = None) -> Iterator[int | None]:
     """Serves /metrics until the end of the block, and gives its port; None if it is off.
 
-    OSError if the address cannot be listened on.
+    SettingsError if the address cannot be listened on.
     """
     settings = settings or MetricsSettings()
     if not settings.listen:
@@ -89,7 +89,12 @@ def metrics_endpoint(settings: MetricsSettings | None = None) -> Iterator[int | 
     # They are a series beside each other one, that nobody asks for.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
     host, _, port = settings.listen.rpartition(":")
-    server, thread = start_http_server(int(port), addr=host)
+    try:
+        server, thread = start_http_server(int(port), addr=host)
+    except OSError as error:
+        raise SettingsError(
+            f"GATOR_METRICS_LISTEN: cannot listen on {settings.listen}: {error.strerror}"
+        ) from error
     log.info("metrics", address=f"{host}:{server.server_port}")
     try:
         yield server.server_port

@@ -66,6 +66,7 @@ async def _serve(listen: str) -> None:
     with needs_standalone():
         from standalone import (  # noqa: PLC0415
             ServerStartError,
+            SettingsError,
             Standalone,
             configure_logging,
             exported_traces,
@@ -77,7 +78,7 @@ async def _serve(listen: str) -> None:
             async with Standalone(listen=listen, durable=True) as stack:
                 _greet(stack.address, stack.stored_in)
                 await asyncio.Event().wait()
-    except ServerStartError as error:
+    except (ServerStartError, SettingsError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None
 

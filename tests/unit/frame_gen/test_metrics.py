@@ -11,7 +11,7 @@ from frame_gen.service import FrameGenService
 from rpckit.errors import Reason
 from rpckit.metrics import metrics_endpoint
 from rpckit.provenance import Backend as Kind
-from rpckit.settings import MetricsSettings
+from rpckit.settings import MetricsSettings, SettingsError
 from tests.support.backends import ScriptedBackend
 
 ON_LOOPBACK = MetricsSettings(listen="127.0.0.1:0")
@@ -66,3 +66,13 @@ def test_there_is_no_endpoint_unless_it_is_asked_for():
 def test_an_address_without_a_port_is_refused():
     with pytest.raises(ValueError, match="listen"):
         MetricsSettings(listen="localhost")
+
+
+def test_an_address_in_use_is_told_by_its_variable():
+    with metrics_endpoint(ON_LOOPBACK) as port:
+        taken = f"127.0.0.1:{port}"
+        with (
+            pytest.raises(SettingsError, match=f"GATOR_METRICS_LISTEN: cannot listen on {taken}"),
+            metrics_endpoint(MetricsSettings(listen=taken)),
+        ):
+            raise AssertionError("it listens")
